@@ -7,6 +7,7 @@
 mod await_condition;
 mod checker;
 mod clumsy_hands;
+mod command_line;
 mod dump;
 mod hosts;
 mod judge;
@@ -31,6 +32,7 @@ mod host_lost;
 mod image_change;
 mod import_flights;
 mod install_and_ready;
+mod majority_lost;
 mod operator_gone;
 mod operator_killed_midway;
 mod refused_specs;
@@ -79,7 +81,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "bad_edits",
-        claim: "a spec that cannot run says why, and is corrected by editing it",
+        claim: "a spec that cannot run says why, costs clients nothing, and is corrected by editing it",
         run: bad_edits::run,
     },
     Scenario {
@@ -89,7 +91,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "clumsy_hands",
-        claim: "a deleted Service, and a resource deleted without what it owned, cost nothing",
+        claim: "a deleted Service, a resource deleted without what it owned, and a Lease from a backup cost nothing",
         run: clumsy_hands::run,
     },
     Scenario { name: "autoscaler", claim: "an autoscaler finds its target and scales it", run: autoscaler::run },
@@ -133,7 +135,11 @@ pub const ALL: &[Scenario] = &[
         claim: "a zone that crashes and returns loses nothing",
         run: zone_crash_and_return::run,
     },
-    Scenario { name: "host_lost", claim: "a host that is gone for good is replaced", run: host_lost::run },
+    Scenario {
+        name: "host_lost",
+        claim: "a host that is gone for good is replaced; with a majority gone the database goes on from what is left",
+        run: host_lost::run,
+    },
     Scenario {
         name: "host_cut_off",
         claim: "a host that is cut off, also one way only, holds nobody up",

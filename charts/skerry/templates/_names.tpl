@@ -80,6 +80,30 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
 {{/*
+Refuses a second operator for the same databases: the two would undo each other, and each one's admission policies would refuse what the
+other writes. Only a cluster that is asked tells which there are; who installs for one namespace may not be allowed to ask of others.
+*/}}
+{{- define "skerry.alone" -}}
+{{- $where := ternary "" .Release.Namespace .Values.clusterWide }}
+{{- $ours := include "skerry.watchNamespace" . }}
+{{- range dig "items" (list) (lookup "apps/v1" "Deployment" $where "") }}
+{{- $labels := dig "metadata" "labels" (dict) . }}
+{{- $is_operator := and (eq (dig "app.kubernetes.io/part-of" "" $labels) "skerry") (eq (dig "app.kubernetes.io/component" "" $labels) "operator") }}
+{{- $release := dig "app.kubernetes.io/instance" "" $labels }}
+{{- $theirs := "" }}
+{{- range dig "spec" "template" "spec" "containers" (list) . }}
+{{- range .env | default list }}
+{{- if eq .name "SKERRY_WATCH_NAMESPACE" }}{{ $theirs = .value | default "" }}{{ end }}
+{{- end }}
+{{- end }}
+{{- $is_shared := or (eq $ours "") (eq $theirs "") (eq $ours $theirs) }}
+{{- if and $is_operator $is_shared (not (and (eq $release $.Release.Name) (eq .metadata.namespace $.Release.Namespace))) }}
+{{- fail (printf "the release %q in the namespace %q is an operator of Skerry already, and no two may look after the same databases: upgrade or uninstall that one, or install each with clusterWide=false and a watchNamespace of its own" $release .metadata.namespace) }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/*
 Pods of the operator: as many as somebody has scaled it to, else as the values say. Helm 4 applies on the server, which
 refuses to take back what `kubectl scale` or an autoscaler has set.
 */}}

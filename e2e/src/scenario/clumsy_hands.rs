@@ -1,11 +1,12 @@
-//! Somebody deletes what holds a database together, or sets by hand what Helm has set: all is well again, and no client
-//! notices.
+//! Somebody deletes what holds a database together, restores Kubernetes' own store, installs a second operator, or sets by hand
+//! what Helm has set: all is well again, and no client notices.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use super::OPERATOR_NAMESPACE;
 use super::await_condition::{await_condition, hold_condition, once};
 use super::judge::CHANGE_GOAL;
 use super::kube::DATABASE;
@@ -18,6 +19,8 @@ use super::value::{starts, text};
 const NODES: &str = "db-nodes";
 /// Names are resolved anew within this time; without them nodes and operator would not find each other.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
+/// The Lease falls back by so many holders.
+const FALLS_BY: i64 = 4;
 /// An operator that finds something to change does so at its first round, seconds after its start.
 const WATCHED: Duration = Duration::from_secs(15);
 
@@ -62,6 +65,11 @@ pub(super) fn run(stage: &mut Stage<'_>) -> Result<()> {
     })?;
     stage.expect_pause(&summary, CHANGE_GOAL)?;
 
+    let summary = stage.phase("the Lease falls back", the_lease_falls_back)?;
+    stage.expect_pause(&summary, CHANGE_GOAL)?;
+    let summary = stage.phase("a second release", a_second_release)?;
+    stage.expect_pause(&summary, CHANGE_GOAL)?;
+
     let summary = stage.phase("the operator is scaled by hand, then upgraded", |stage| {
         operator::take_away(&stage.kube)?;
         operator::bring_back(&stage.kube)?;
@@ -70,6 +78,28 @@ pub(super) fn run(stage: &mut Stage<'_>) -> Result<()> {
     })?;
     stage.expect_pause(&summary, CHANGE_GOAL)?;
     stage.finish().context("after all of that")
+}
+
+/// As Kubernetes' own store comes back from a backup: the database has seen higher fencing tokens than the Lease gives, and
+/// refuses orders until the operator has raised it past them.
+fn the_lease_falls_back(stage: &mut Stage<'_>) -> Result<()> {
+    let before = operator::set_back(&stage.kube, FALLS_BY)?;
+    stage.patch_spec(&json!({ "rebalance": { "maxMovesPerNode": 3 } }))?;
+    stage.await_ready("an order to be taken in spite of the Lease")?;
+    let now = operator::transitions(&stage.kube)?;
+    ensure!(now > before, "the Lease's transitions are {now}, and the database has seen {before}");
+    Ok(())
+}
+
+/// It is refused by name, in the operator's namespace and elsewhere, and the first one goes on.
+fn a_second_release(stage: &mut Stage<'_>) -> Result<()> {
+    for namespace in [OPERATOR_NAMESPACE, stage.kube.namespace()] {
+        let said = operator::refused_second(&stage.kube, stage.setup, namespace)?;
+        let is_named = said.contains(&format!("in the namespace {OPERATOR_NAMESPACE:?} is an operator"));
+        ensure!(is_named, "a second release in {namespace} was refused, but not for the first one: {said}");
+    }
+    stage.patch_spec(&json!({ "rebalance": { "maxMovesPerNode": 2 } }))?;
+    stage.await_ready("the first operator to go on").map(drop)
 }
 
 fn uid(object: &Value) -> String {

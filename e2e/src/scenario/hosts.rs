@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::json;
 
 use super::OPERATOR_NAMESPACE;
 use super::await_condition::{await_condition, once};
 use super::kube::{DATABASE, Kube};
-use super::operator;
 use super::stage::{LONG, Setup};
 use super::value::{is_true, name, text};
+use super::{objects, operator};
 use crate::lab::{Host, Lab};
 
 /// A deleted database takes its pods with it; a namespace is gone after that.
@@ -34,7 +35,8 @@ pub(super) fn of_zone<'l>(lab: &'l Lab, zone: &'l str) -> impl Iterator<Item = &
     lab.hosts().iter().filter(move |h| h.zone == zone)
 }
 
-/// Mends what a scenario may have left: hosts that are down, cut off, full or closed, an operator that is gone.
+/// Mends what a scenario may have left: hosts that are down, cut off, full or closed, a storage class that lets volumes grow, an
+/// operator that is gone.
 pub fn mend(lab: &Lab, setup: &Setup) -> Result<()> {
     let kube = Kube::new(lab, OPERATOR_NAMESPACE);
     for host in lab.hosts() {
@@ -46,6 +48,7 @@ pub fn mend(lab: &Lab, setup: &Setup) -> Result<()> {
         }
         kube.run(&["uncordon", &host.name])?;
     }
+    kube.patch("storageclass", objects::CLASS, &json!({ "allowVolumeExpansion": null }))?;
     operator::install(&kube, setup, &[])
 }
 

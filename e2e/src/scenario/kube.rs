@@ -138,6 +138,20 @@ impl<'a> Kube<'a> {
         let args = [&["-n", &self.namespace], args].concat();
         succeeded("helm", &args, run(self.lab, limit, "helm", &args, None)?)
     }
+
+    /// Expects that `helm` is refused, and gives the reason.
+    ///
+    /// # Errors
+    ///
+    /// It could not be run, or was not refused.
+    pub fn helm_refused(&self, limit: Duration, args: &[&str]) -> Result<String> {
+        let args = [&["-n", &self.namespace], args].concat();
+        let output = run(self.lab, limit, "helm", &args, None)?;
+        if output.status.success() {
+            bail!("`helm {}` was not refused", args.join(" "));
+        }
+        Ok(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
 }
 
 /// Runs a program inside the lab's network; `timeout` ends it when its time is up.

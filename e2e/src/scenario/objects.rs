@@ -15,6 +15,8 @@ pub(super) const TABLES: [&str; 2] = ["by-hash", "by-range"];
 pub(super) const ITS_QUORUM_TABLES: [&str; 2] = ["carts", "positions"];
 /// Shards of each of these.
 const QUORUM_SHARDS: usize = 2;
+/// The lab's storage class, which is the default one.
+pub(super) const CLASS: &str = "local";
 /// A lost volume is given up after so long: the least that the schema allows.
 pub(super) const REPLACE_AFTER_SECONDS: u32 = 10;
 

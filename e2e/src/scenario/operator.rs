@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::OPERATOR_NAMESPACE;
 use super::await_condition::{await_condition, once};
@@ -14,6 +14,10 @@ use super::value::{is_true, name, number, text};
 
 /// The release, and by it the operator's deployment.
 const RELEASE: &str = "skerry";
+/// The Lease by which one of the operator's pods acts.
+const LEASE: &str = "skerry-operator";
+/// Another release, which nobody needs.
+const SECOND_RELEASE: &str = "second";
 /// Label selector of the operator's pods.
 const PODS: &str = "app.kubernetes.io/component=operator";
 /// Its pods start at once, but all hosts share one machine.
@@ -32,6 +36,35 @@ pub fn install(kube: &Kube<'_>, setup: &Setup, more: &[&str]) -> Result<()> {
     }
     kube.helm(START_WITHIN, &args)?;
     await_operator(&kube)
+}
+
+/// Tries to install the chart once more, as another release in this namespace, and gives why that was refused.
+pub(super) fn refused_second(kube: &Kube<'_>, setup: &Setup, namespace: &str) -> Result<String> {
+    let chart = setup.repository.join("charts/skerry");
+    let images = format!("image.tag={0},nodeImage.tag={0},crds.create=false", setup.tag);
+    let args = ["install", SECOND_RELEASE, path(&chart)?, "--set", &images];
+    kube.within(namespace).helm_refused(START_WITHIN, &args)
+}
+
+/// Sets the Lease's transitions back, as a restore of Kubernetes' own store does, and waits until its holder goes by that. Gives
+/// what they were.
+pub(super) fn set_back(kube: &Kube<'_>, by: i64) -> Result<i64> {
+    let kube = kube.within(OPERATOR_NAMESPACE);
+    let before = transitions(&kube)?;
+    kube.patch("lease", LEASE, &json!({ "spec": { "leaseTransitions": before - by } }))?;
+    let renewed = |lease: &Value| text(lease, "/spec/renewTime").to_owned();
+    let at = renewed(&kube.get_known("lease", LEASE)?);
+    await_condition("the Lease to be renewed as it is now", START_WITHIN, || {
+        let lease = kube.get_known("lease", LEASE)?;
+        Ok(once(renewed(&lease) != at, format!("{:?}", number(&lease, "/spec/leaseTransitions"))))
+    })?;
+    Ok(before)
+}
+
+/// The Lease's transitions, which are the operator's fencing token.
+pub(super) fn transitions(kube: &Kube<'_>) -> Result<i64> {
+    let lease = kube.within(OPERATOR_NAMESPACE).get_known("lease", LEASE)?;
+    number(&lease, "/spec/leaseTransitions").context("the Lease has no transitions")
 }
 
 /// Takes the release away, and waits until none of its pods is left.

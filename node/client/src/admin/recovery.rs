@@ -1,10 +1,10 @@
 //! The way out of a lost majority: what is left, and to go on from it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
 use skerry_core::ids::{Epoch, NodeId, ShardId};
-use skerry_core::map::NodeState;
 use skerry_core::message::CopyReport;
 use skerry_core::node::WantedRecovery;
 use skerry_core::steward::{RecoveryPlan, RecoveryRefusal};
@@ -90,12 +90,14 @@ impl Admin {
         }
     }
 
-    /// What every node that can be reached says of its own copy of the system shard.
+    /// What every node that can be reached says of its own copy of the system shard, once for each node. The seeds are asked
+    /// too: from outside of the database's network a node may be reached through a forwarded port alone.
     pub async fn system_copies(&self) -> Vec<SystemCopy> {
-        let map = self.client.map();
-        let nodes = map.nodes.values().filter(|node| node.state != NodeState::Removed);
-        let answers = nodes.map(|node| system_copy(node.address.clone(), &self.secrets));
-        join_all(answers).await.into_iter().flatten().collect()
+        let answers = self.candidates().into_iter().map(|address| system_copy(address, &self.secrets));
+        let mut copies: Vec<SystemCopy> = join_all(answers).await.into_iter().flatten().collect();
+        let mut told = BTreeSet::new();
+        copies.retain(|copy| told.insert(copy.node));
+        copies
     }
 }
 

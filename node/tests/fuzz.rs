@@ -10,6 +10,8 @@
 mod fuzz {
     mod frames;
     mod logs;
+    #[path = "../../src/wire/tests/messages.rs"]
+    mod messages;
     #[path = "../../core/tests/fuzz/random.rs"]
     mod random;
 }

@@ -279,6 +279,8 @@ with_bugs_of_quorum_tables! {
     RemovedUndrained by test("src/system/tests/cases.rs", "bugs_of_removals_are_caught"),
     /// A certificate counts for a node that was started or drained anew since.
     OldCertificateTaken by test("src/system/tests/cases.rs", "bugs_of_removals_are_caught"),
+    /// "Safe" goes out before the steward's leadership is confirmed once more: another may have let a copy land there.
+    SafeUnconfirmed by test("src/node/stewardship/tests.rs", "a_certificate_of_a_steward_that_nobody_has_confirmed_is_noticed"),
     /// A node is removed without a certificate.
     RemovedUncertified by test("tests/cluster/bounds.rs", "bugs_of_bounds_are_caught"),
     /// A certificate is given however few copies are in sync elsewhere.

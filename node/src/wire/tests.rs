@@ -1,123 +1,18 @@
 //! Every message between nodes comes back as it went.
 
+mod messages;
+
 use bytes::Bytes;
 use prost::Message as _;
 use skerry_core::ids::{ClusterId, Incarnation, TableId};
 use skerry_core::level::FormatLevel;
-use skerry_core::log::{EntryKind, LogEntry};
 use skerry_core::map::{Descriptor, Map, Member, Replica, Role, ShardRecord};
-use skerry_core::message::{
-    LedReport, NodeReport, QuorumReport, RaftEnvelope, RaftKind, SnapshotAck, SnapshotChunk, SnapshotOffer,
-    SnapshotState,
-};
+use skerry_core::message::SnapshotOffer;
 use skerry_core::quorum::merkle::compare::Answer;
-use skerry_core::time::Version;
 
 use super::*;
 use crate::peers::size::message_bytes;
-
-fn raft(kind: RaftKind) -> PeerMessage {
-    let entry = |kind| LogEntry { index: 7, term: 3, kind, data: Bytes::from("data"), context: Bytes::from("context") };
-    PeerMessage::Raft(RaftEnvelope {
-        shard: ShardId(1),
-        from: ReplicaId(2),
-        to: ReplicaId(3),
-        kind,
-        term: 4,
-        log_term: 5,
-        index: 6,
-        entries: vec![entry(EntryKind::Normal), entry(EntryKind::Members)],
-        commit: 8,
-        commit_term: 9,
-        reject: true,
-        reject_hint: 10,
-        request_snapshot: 11,
-        context: Bytes::from("round"),
-    })
-}
-
-fn quorum(body: Body) -> PeerMessage {
-    let (shard, from, to, generation) = (ShardId(1), ReplicaId(2), ReplicaId(3), Generation(4));
-    PeerMessage::Quorum(Envelope { shard, from, to, generation, body })
-}
-
-fn copy() -> QuorumReport {
-    QuorumReport {
-        shard: ShardId(1),
-        replica: ReplicaId(2),
-        held: Generation(3),
-        copied: vec![(ReplicaId(4), Generation(3))],
-        is_complete: true,
-        floor: Version(5),
-        hints: 6,
-        under_way: 8,
-        handed_over: vec![ReplicaId(4)],
-        bytes: 7,
-        layout: None,
-    }
-}
-
-fn messages() -> Vec<PeerMessage> {
-    let kinds = [
-        RaftKind::Append,
-        RaftKind::AppendResponse,
-        RaftKind::RequestVote,
-        RaftKind::RequestVoteResponse,
-        RaftKind::RequestPreVote,
-        RaftKind::RequestPreVoteResponse,
-        RaftKind::Heartbeat,
-        RaftKind::HeartbeatResponse,
-        RaftKind::TimeoutNow,
-    ];
-    let ack = |state| PeerMessage::SnapshotAck(SnapshotAck { shard: ShardId(1), id: 2, from: ReplicaId(3), state });
-    let certify = |answer| PeerMessage::CertifyAnswer { nonce: 1, shard: ShardId(2), answer };
-    let mut messages: Vec<_> = kinds.into_iter().map(raft).collect();
-    messages.extend([
-        PeerMessage::SnapshotOffer(SnapshotOffer {
-            id: 1,
-            from: ReplicaId(2),
-            to: ReplicaId(3),
-            term: 4,
-            index: 5,
-            index_term: 6,
-            descriptor: Descriptor { shard: ShardId(7), start: Bytes::from("a"), ..Descriptor::default() },
-            last_version: Version(8),
-            request_floor: Version(9),
-            bytes: 10,
-            level: FormatLevel(2),
-        }),
-        PeerMessage::SnapshotChunk(SnapshotChunk {
-            shard: ShardId(1),
-            id: 2,
-            to: ReplicaId(3),
-            sequence: 4,
-            records: vec![(Bytes::from("k"), Bytes::from("v"))],
-            last: true,
-            checksum: 5,
-        }),
-        ack(SnapshotState::Want(4)),
-        ack(SnapshotState::Installed),
-        ack(SnapshotState::Refused),
-        PeerMessage::Beat(Beat::default()),
-        PeerMessage::Beat(Beat { disk_full: Some(true), disk_stalled: true, wall_ms: Some(7) }),
-        PeerMessage::MapWant { have: Epoch(3) },
-        PeerMessage::Map(MapDelta { epoch: Epoch(4), ..MapDelta::default() }),
-        PeerMessage::Report(Report {
-            node: NodeReport { node: NodeId(1), incarnation: Incarnation(2), ..NodeReport::default() },
-            led: LedReport { version: 3, since: 2, changed: Vec::new(), resigned: vec![ShardId(1)] },
-            quorum: CopiesReport { changed: vec![copy()], ended: vec![ShardId(2)], is_all: true },
-        }),
-        quorum(Body::BoundsWanted),
-        quorum(Body::Hints(vec![(Bytes::from("key"), Bytes::from("record"))])),
-        PeerMessage::ReportWant,
-        PeerMessage::CertifyAsk { nonce: 1, node: NodeId(2), shards: vec![ShardId(3), ShardId(4)] },
-        certify(CertifyAnswer::Clear { in_sync: 3, generation: Generation(4) }),
-        certify(CertifyAnswer::Held { replica: ReplicaId(5) }),
-        certify(CertifyAnswer::NotLeader),
-        PeerMessage::TransferLeader { shard: ShardId(1), to: ReplicaId(2) },
-    ]);
-    messages
-}
+use messages::{messages, quorum};
 
 #[test]
 fn every_message_comes_back_as_it_went() {

@@ -1,39 +1,26 @@
 //! Frames with bytes changed: decoded, and turned into what the core takes.
 
-use bytes::Bytes;
 use prost::Message;
 use skerry_client::wire::{Wire, read_from_op};
 use skerry_core::command::{Command, WriteOptions};
-use skerry_core::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId};
-use skerry_core::map::MapDelta;
-use skerry_core::message::{Beat, CertifyAnswer, LedReport, PeerMessage, Report};
-use skerry_core::quorum::message::{Body, Envelope};
+use skerry_core::ids::{ClusterId, Incarnation, NodeId};
 use skerry_node::peers::Sender;
 use skerry_node::wire::{peer_frame, peer_messages};
 use skerry_proto::v1;
 use skerry_proto::v1::session_item::Op;
 
+use super::messages::messages;
 use super::random::{Random, for_each_seed};
 
-fn peer() -> Vec<u8> {
-    let sender = Sender { cluster: ClusterId("c".into()), node: NodeId(1), incarnation: Incarnation(2) };
-    let messages = vec![
-        PeerMessage::Beat(Beat::default()),
-        PeerMessage::MapWant { have: Epoch(3) },
-        PeerMessage::Map(MapDelta { epoch: Epoch(4), ..MapDelta::default() }),
-        PeerMessage::Report(Report { led: LedReport::all(1, Vec::new()), ..Report::default() }),
-        PeerMessage::CertifyAsk { nonce: 1, node: NodeId(2), shards: vec![ShardId(3), ShardId(4)] },
-        PeerMessage::CertifyAnswer { nonce: 1, shard: ShardId(2), answer: CertifyAnswer::NotLeader },
-        PeerMessage::TransferLeader { shard: ShardId(1), to: ReplicaId(2) },
-        PeerMessage::Quorum(Envelope {
-            shard: ShardId(1),
-            from: ReplicaId(2),
-            to: ReplicaId(3),
-            generation: Generation(4),
-            body: Body::Hints(vec![(Bytes::from("key"), Bytes::from("record")); 3]),
-        }),
-    ];
-    peer_frame(&sender, NodeId(3), messages).encode_to_vec()
+fn sender() -> Sender {
+    Sender { cluster: ClusterId("c".into()), node: NodeId(1), incarnation: Incarnation(2) }
+}
+
+/// A frame with every message there is, and one with each of them alone.
+fn peer() -> Vec<Vec<u8>> {
+    let frame = |messages| peer_frame(&sender(), NodeId(3), messages).encode_to_vec();
+    let each = messages().into_iter().map(|message| frame(vec![message]));
+    std::iter::once(frame(messages())).chain(each).collect()
 }
 
 fn session() -> Vec<u8> {
@@ -83,11 +70,16 @@ fn frames_of_peers_are_read_as_far_as_they_can_be() {
     for_each_seed("peer frames", |seed| {
         let mut random = Random::new(seed);
         for _ in 0..1_000 {
-            let Ok(frame) = v1::PeerFrame::decode(&changed(&mut random, &valid)[..]) else { continue };
+            let valid = random.pick(&valid);
+            let bytes = changed(&mut random, valid);
+            let Ok(frame) = v1::PeerFrame::decode(&bytes[..]) else { continue };
             let count = frame.messages.len() as u64;
             let received = peer_messages(frame.messages);
             assert_eq!(received.messages.len() as u64 + received.skipped, count);
             read += received.messages.len();
+            // Whatever was read can be told on.
+            let told = peer_frame(&sender(), NodeId(3), received.messages.clone());
+            assert_eq!(peer_messages(told.messages).messages, received.messages);
         }
     });
     assert!(read > 0);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use skerry_proto::v1;
@@ -128,8 +128,58 @@ async fn a_store_or_log_of_an_earlier_time_or_of_another_node_is_put_aside_and_s
     assert_eq!(cluster.database().get("sales", b"k").await.unwrap().value, &b"v"[..]);
 }
 
+/// All files of a folder, by their paths.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if entry.file_type().unwrap().is_dir() {
+            files.extend(self::files(&path));
+        } else {
+            files.insert(path.clone(), fs::read(path).unwrap());
+        }
+    }
+    files
+}
+
+/// A store that does not open with a cache so small counted as lost once, and the second start put an empty one over it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_that_no_node_starts_with_are_refused_before_the_volume_is_touched() {
+    let mut cluster = Cluster::start(1);
+    cluster.table("sales", 1).await;
+    let database = cluster.database();
+    database.put("sales", b"kept", b"1").await;
+    assert!(cluster.nodes[0].stop().success());
+    let volume = cluster.nodes[0].data();
+    let before = files(&volume);
+    let refused: [(&[&str], &str); 10] = [
+        (&["--cache-bytes", "0"], "--cache-bytes 0 must be between"),
+        (&["--cache-bytes", "1"], "--cache-bytes 1 must be between"),
+        (&["--cache-bytes", "1048575"], "--cache-bytes 1048575 must be between"),
+        (&["--cache-bytes", "1.5Gi"], "invalid value '1.5Gi' for '--cache-bytes"),
+        (&["--segment-bytes", "1"], "--segment-bytes 1 must be between"),
+        (&["--memory-budget-bytes", "1"], "--memory-budget-bytes 1 must be between"),
+        (&["--capacity-bytes", "9", "--reserve-bytes", "9"], "--reserve-bytes 9 must be less than"),
+        (&["--disk-stall-ms", "0"], "--disk-stall-ms 0 must be between"),
+        (&["--connections-max", "0"], "--connections-max 0 must be between"),
+        (&["--sessions-max", "0"], "--sessions-max 0 must be between"),
+    ];
+    for (settings, why) in refused {
+        cluster.nodes[0].spawn(settings);
+        assert!(!cluster.nodes[0].await_exit().success(), "{settings:?}");
+        let log = cluster.nodes[0].log();
+        assert!(log.contains(why), "{settings:?}: {log}");
+        assert!(files(&volume) == before, "{settings:?}: the volume was touched");
+    }
+    cluster.nodes[0].start(&["--cache-bytes", "1048576"]);
+    cluster.nodes[0].await_ready();
+    assert_eq!(database.get("sales", b"kept").await.unwrap().value, &b"1"[..]);
+    let names: Vec<_> = files(&volume).into_keys().filter(|path| path.to_string_lossy().contains("lost")).collect();
+    assert!(names.is_empty(), "{names:?}");
+}
+
 #[test]
-fn settings_that_no_store_opens_with_and_stores_that_may_be_whole_are_refused_and_nothing_is_touched() {
+fn stores_that_may_be_whole_are_refused_and_nothing_is_put_aside() {
     let mut cluster = Cluster::start(1);
     cluster.nodes[0].stop();
     let volume = cluster.nodes[0].data();

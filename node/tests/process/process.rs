@@ -54,7 +54,8 @@ impl Process {
         Self { settings, child: None, starts: 0, grpc: None, peers: None, admin: None, http: None, id: None }
     }
 
-    /// Starts it, on the ports for clients and pages that it had before if there was a before.
+    /// Starts it, on the ports for clients and pages that it had before if there was a before. What is said here of the cache
+    /// or the log's segments takes the place of what is usual in these tests.
     pub fn spawn(&mut self, origin: &[&str]) {
         assert!(self.child.is_none(), "the node runs");
         self.starts += 1;
@@ -77,13 +78,16 @@ impl Process {
             .args(["--cluster-id", &self.settings.cluster, "--zone", &self.settings.zone])
             .args(["--listen", &self.settings.listen.or(self.grpc).unwrap_or(any).to_string()])
             .args(["--http", &self.http.unwrap_or(any).to_string()])
-            .args(["--cache-bytes", "16777216", "--segment-bytes", &self.settings.segment_bytes.to_string()])
             .args(&self.settings.more)
             .args(origin)
             .env("SKERRY_FAILPOINTS", self.failpoints())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
+        let usual = [("--cache-bytes", 16 << 20), ("--segment-bytes", self.settings.segment_bytes)];
+        for (argument, bytes) in usual.iter().filter(|(argument, _)| !origin.contains(argument)) {
+            command.arg(argument).arg(bytes.to_string());
+        }
         self.child = Some(command.spawn().unwrap());
     }
 

@@ -54,3 +54,50 @@ impl ShardRecord {
         self.assigned.len() == self.target.len() && self.assigned.iter().all(|r| self.target.contains(&r.node))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ReplicaId;
+    use crate::map::Member;
+
+    const ROLES: [Role; 4] = [Role::Voter, Role::Learner, Role::Incoming, Role::Outgoing];
+
+    fn copy(node: u64) -> Replica {
+        Replica { node: NodeId(node), id: ReplicaId(node) }
+    }
+
+    /// A member on node 4, a copy assigned to node 5, and node 6 as the target.
+    fn record(role: Role) -> ShardRecord {
+        let members = vec![Member { replica: copy(4), role }];
+        let descriptor = Descriptor { members, ..Descriptor::default() };
+        ShardRecord { descriptor, assigned: vec![copy(5)], target: vec![NodeId(6)], ..ShardRecord::default() }
+    }
+
+    #[test]
+    fn a_node_is_named_while_it_has_a_member_of_any_kind_or_is_to_have_a_copy() {
+        for role in ROLES {
+            let named = [4, 5, 6, 7].map(|node| record(role).names(NodeId(node)));
+            assert_eq!(named, [true, true, true, false], "{role:?}");
+        }
+    }
+
+    #[test]
+    fn a_shard_is_settled_with_voters_alone_which_are_the_assigned_copies_on_the_targets_nodes() {
+        for role in ROLES {
+            let settled = ShardRecord { assigned: vec![copy(4)], target: vec![NodeId(4)], ..record(role) };
+            assert_eq!(settled.is_settled(), role == Role::Voter, "{role:?}");
+        }
+        let at = |assigned: &[u64], target: &[u64]| {
+            let assigned = assigned.iter().map(|node| copy(*node)).collect();
+            let target = target.iter().map(|node| NodeId(*node)).collect();
+            let record = ShardRecord { assigned, target, ..record(Role::Voter) };
+            (record.has_assigned(), record.on_target())
+        };
+        assert_eq!(at(&[4], &[4]), (true, true));
+        assert_eq!(at(&[4, 5], &[4, 5]), (false, true), "one is to come");
+        assert_eq!(at(&[], &[]), (false, true), "one is to go");
+        assert_eq!(at(&[4], &[4, 5]), (true, false));
+        assert_eq!(at(&[4], &[5]), (true, false));
+    }
+}

@@ -203,3 +203,6 @@ fn elsewhere(here: NodeId, record: &ShardRecord) -> Refusal {
     let leader = members.iter().map(|m| m.replica.node).find(|n| *n != here);
     Refusal::NotLeader { shard: record.descriptor.shard, leader }
 }
+
+#[cfg(test)]
+mod tests;

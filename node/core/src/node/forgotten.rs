@@ -73,3 +73,6 @@ impl Forgotten {
         engine.write(vec![EngineWrite::Put(own_key(own::FORGOTTEN), codec::encode(&self))])
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,3 +119,6 @@ impl Node {
         self.disk.syncs().want();
     }
 }
+
+#[cfg(test)]
+mod tests;

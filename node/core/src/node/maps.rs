@@ -111,3 +111,6 @@ pub(super) fn names(record: &ShardRecord, replica: ReplicaId) -> bool {
     let is_member = record.descriptor.members.iter().any(|m| m.replica.id == replica);
     is_member || record.assigned.iter().any(|r| r.id == replica)
 }
+
+#[cfg(test)]
+mod tests;

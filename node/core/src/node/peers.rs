@@ -275,3 +275,6 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

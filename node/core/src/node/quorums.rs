@@ -152,3 +152,6 @@ impl Quorums {
 fn held_by(state: &QuorumState) -> Held {
     Held { range: range_of(state), shard: state.shard(), replica: state.replica(), content: Content::Records }
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,3 +67,6 @@ impl Said {
         self.against.is_empty() && self.is_old(ticks)
     }
 }
+
+#[cfg(test)]
+mod tests;

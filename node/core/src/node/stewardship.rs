@@ -8,6 +8,7 @@ use crate::level::FormatLevel;
 use crate::map::{Map, NodeState, ShardRecord};
 use crate::message::{CertifyAnswer, PeerMessage, Report, ShardReport};
 use crate::node::{Certificate, Removal, Status};
+use crate::planted::{Planted, is_planted};
 use crate::steward::{self, Certification, Reports, View};
 use crate::system::SystemCommand;
 use crate::time::Now;
@@ -230,10 +231,15 @@ impl Stewardship {
     /// anything else at once.
     pub(super) fn verdicts(&mut self, map: &Map, now: Now) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
+        let (issued, is_confirmed) = (&mut self.issued, is_planted(Planted::SafeUnconfirmed));
         self.certifications.retain(|(token, certification)| {
             let verdict = certification.verdict(map, now.monotonic_ms);
-            let stays = matches!(verdict, None | Some(Removal::Safe(_)));
+            let stays = verdict.as_ref().is_none_or(|removal| matches!(removal, Removal::Safe(_)) && !is_confirmed);
             verdicts.extend(verdict.map(|removal| match &removal {
+                Removal::Safe(certificate) if is_confirmed => {
+                    issued.note(certificate, now);
+                    Verdict::Answer(*token, removal)
+                }
                 Removal::Safe(_) => Verdict::Confirm(certification.nonce()),
                 Removal::NotYet(_) | Removal::Unknown { .. } => Verdict::Answer(*token, removal),
             }));
@@ -286,45 +292,4 @@ fn starts(view: &View<'_>) -> Vec<SystemCommand> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Now = Now { monotonic_ms: 100_000, wall_ms: 100_000 };
-
-    #[test]
-    fn a_new_term_begins_with_nothing_heard_or_issued_and_the_same_one_changes_nothing() {
-        let mut stewardship = Stewardship::new(NodeId(1));
-        assert!(!stewardship.is_held() && !stewardship.is_round(ROUND_TICKS));
-        assert_eq!(stewardship.leads_in(4, NOW), Some(Vec::new()));
-        assert!(stewardship.is_held() && stewardship.is_round(ROUND_TICKS) && !stewardship.is_round(ROUND_TICKS + 1));
-        let certificate = Certificate { node: NodeId(2), incarnation: Incarnation(1), epoch: Epoch(7), shards: 0 };
-        stewardship.issued.note(&certificate, NOW);
-        assert_eq!(stewardship.leads_in(4, NOW), None);
-        assert!(stewardship.has_issued(NodeId(2), Epoch(7), NOW));
-        assert!(!stewardship.has_issued(NodeId(2), Epoch(8), NOW) && !stewardship.has_issued(NodeId(3), Epoch(7), NOW));
-        let late = Now { monotonic_ms: NOW.monotonic_ms + CERTIFICATE_MS + 1, ..NOW };
-        assert!(!stewardship.has_issued(NodeId(2), Epoch(7), late));
-        assert_eq!(stewardship.leads_in(0, NOW), Some(Vec::new()));
-        assert!(!stewardship.is_held() && !stewardship.has_issued(NodeId(2), Epoch(7), NOW));
-    }
-
-    #[test]
-    fn whoever_is_doubted_is_asked_anew_now_and_then() {
-        let mut stewardship = Stewardship::new(NodeId(1));
-        stewardship.doubt(NodeId(2));
-        assert!(stewardship.take_doubted(SETTLED_ROUND_TICKS + ROUND_TICKS).is_empty());
-        assert_eq!(stewardship.take_doubted(SETTLED_ROUND_TICKS), BTreeSet::from([NodeId(2)]));
-        assert!(stewardship.take_doubted(SETTLED_ROUND_TICKS).is_empty());
-        // One that goes on like that is asked ever more seldom, until it is believed.
-        let mut asked = Vec::new();
-        for round in 2..2_000 {
-            stewardship.doubt(NodeId(2));
-            asked.extend(stewardship.take_doubted(round * SETTLED_ROUND_TICKS).iter().map(|_| round));
-        }
-        assert_eq!(asked[..5], [2, 4, 8, 16, 32]);
-        assert!(asked.windows(2).all(|pair| pair[1] - pair[0] <= 64), "{asked:?}");
-        stewardship.believe(NodeId(2));
-        stewardship.doubt(NodeId(2));
-        assert_eq!(stewardship.take_doubted(SETTLED_ROUND_TICKS), BTreeSet::from([NodeId(2)]));
-    }
-}
+mod tests;

@@ -5,7 +5,10 @@ use bytes::Bytes;
 use super::*;
 use crate::engine::{EngineWrite, data_key};
 use crate::ids::{Epoch, Generation, ReplicaId, TableId};
-use crate::map::{Descriptor, MapDelta, Member, NodeState, Replica as Copy, Role, ShardRecord};
+use crate::map::{
+    Consistency, Descriptor, Fragmentation, MapDelta, Member, NodeState, Replica as Copy, Role, ShardRecord,
+    TableRecord,
+};
 use crate::message::{Beat, PeerMessage, RaftEnvelope, RaftKind, SnapshotChunk, SnapshotOffer};
 use crate::node::authority::Subject;
 use crate::replica::first_records;
@@ -17,13 +20,14 @@ use crate::system::{NewNode, SystemCommand};
 mod overlap;
 
 pub(super) const NOW: Now = Now { monotonic_ms: 100_000, wall_ms: 100_000 };
-const SHARD: ShardId = ShardId(7);
+pub(super) const SHARD: ShardId = ShardId(7);
+pub(super) const TABLE: TableId = TableId(1);
 
 fn new_node(n: u64) -> NewNode {
     NewNode { volume: format!("volume-{n}"), address: format!("node-{n}:1"), zone: format!("zone-{n}") }
 }
 
-fn descriptor(shard: ShardId, table: TableId) -> Descriptor {
+pub(super) fn descriptor(shard: ShardId, table: TableId) -> Descriptor {
     let member = |n| Member { replica: Copy { node: NodeId(n), id: ReplicaId(n) }, role: Role::Voter };
     Descriptor { shard, table, members: [1, 2, 3].map(member).to_vec(), ..Descriptor::default() }
 }
@@ -53,6 +57,63 @@ pub(super) fn ticked(node: &mut Node, engine: &Memory, ticks: u64) -> Vec<(NodeI
         sent.extend(node.ready(engine, NOW).expect("it is in memory").send);
     }
     sent
+}
+
+/// The same of a node whose log and store are quick: all that it hands to them is durable at once. What it wanted done.
+pub(super) fn worked(node: &mut Node, engine: &Memory, ticks: u64) -> Vec<Effects> {
+    let mut all = Vec::new();
+    for _ in 0..ticks {
+        node.handle(Input::Tick, engine, NOW).expect("it is in memory");
+        all.extend(settled(node, engine));
+    }
+    all
+}
+
+/// What a node wants done until nothing more follows from what is durable.
+pub(super) fn settled(node: &mut Node, engine: &Memory) -> Vec<Effects> {
+    let mut all = Vec::new();
+    loop {
+        let effects = node.ready(engine, NOW).expect("it is in memory");
+        let batch = effects.log.as_ref().map(|batch| Input::LogDurable { sequence: batch.sequence });
+        let sync = effects.sync.map(|mark| Input::EngineDurable { mark });
+        let durable: Vec<Input> = batch.into_iter().chain(sync).collect();
+        all.push(effects);
+        if durable.is_empty() {
+            return all;
+        }
+        durable.into_iter().for_each(|input| node.handle(input, engine, NOW).expect("it is in memory"));
+    }
+}
+
+/// Node 1 hears something from another one.
+pub(super) fn hears(node: &mut Node, engine: &Memory, from: u64, message: PeerMessage) {
+    let (from, incarnation, messages) = (NodeId(from), Incarnation(1), vec![message]);
+    node.handle(Input::Peer { from, incarnation, messages }, engine, NOW).expect("it is in memory");
+}
+
+pub(super) fn table(dropped: bool) -> TableRecord {
+    TableRecord {
+        id: TABLE,
+        name: "sales".into(),
+        fragmentation: Fragmentation::Range,
+        consistency: Consistency::Leader,
+        replication_factor: 3,
+        dropped,
+        epoch: Epoch(0),
+    }
+}
+
+/// Node 1, which knows of a table with one shard, up to the key "m", and has this copy of it on disk.
+pub(super) fn with_copy(engine: &Memory, members: &[u64]) -> Node {
+    let mut node = node(engine);
+    let mut descriptor = Descriptor { end: Some("m".into()), generation: Generation(2), ..descriptor(SHARD, TABLE) };
+    descriptor.members.retain(|member| members.contains(&member.replica.id.0));
+    node.create(ReplicaState::first(ReplicaId(1), descriptor.clone()), engine).expect("it is in memory");
+    let map = node.map.edit().0;
+    map.put_table(table(false));
+    map.put_shard(ShardRecord { descriptor, ..ShardRecord::default() });
+    settled(&mut node, engine);
+    node
 }
 
 fn beats(sent: &[(NodeId, PeerMessage)]) -> Vec<(u64, Option<bool>)> {
@@ -150,7 +211,7 @@ fn whoever_may_confirm_a_record_is_asked_from_before_it() {
 }
 
 /// What another node says of the map: this much of it has changed since.
-fn delta(node: &Node, change: impl FnOnce(&mut MapDelta, Epoch)) -> MapDelta {
+pub(super) fn delta(node: &Node, change: impl FnOnce(&mut MapDelta, Epoch)) -> MapDelta {
     let (since, epoch) = (node.map().epoch, Epoch(node.map().epoch.0 + 1));
     let mut delta = MapDelta { cluster: node.identity.cluster.clone(), since, epoch, ..MapDelta::default() };
     change(&mut delta, epoch);
@@ -255,7 +316,7 @@ fn the_last_piece_of_a_snapshot_is_synced_at_once() {
 }
 
 /// Five records of a table, of a copy that ends here or goes on without them.
-fn with_records(copy_lives: bool, engine: &Memory) -> Node {
+pub(super) fn with_records(copy_lives: bool, engine: &Memory) -> Node {
     let mut node = node(engine);
     let record = |n: u8| EngineWrite::Put(data_key(TableId(1), &[n]), Bytes::from_static(b"v"));
     engine.write((0..5).map(record).collect()).expect("it is in memory");

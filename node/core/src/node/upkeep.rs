@@ -61,3 +61,6 @@ impl Node {
         cut.cuts
     }
 }
+
+#[cfg(test)]
+mod tests;

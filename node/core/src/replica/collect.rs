@@ -257,3 +257,6 @@ fn refuse_issued(machine: &StateMachine, command: &Command, latest_ms: u64) -> O
     let shard = machine.descriptor().shard;
     (request.issued > allowed).then_some(Refusal::RequestTooNew { shard, allowed })
 }
+
+#[cfg(test)]
+mod tests;

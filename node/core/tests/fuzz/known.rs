@@ -39,8 +39,9 @@ fn a_forged_map_destroys_no_copy_and_a_true_one_does() {
     }
     arena.cluster.run(300);
     assert_eq!(arena.now(), arena.copies);
-    let table = arena.table;
-    arena.cluster.change(AdminChange::DropTable { table });
+    for table in [arena.table, arena.carts] {
+        arena.cluster.change(AdminChange::DropTable { table });
+    }
     arena.cluster.run(100);
     let left = arena.now();
     assert!(left.iter().all(|(_, shard, _)| *shard == ShardId::SYSTEM), "{left:?}");

@@ -17,15 +17,22 @@ mod random;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use forge::forge;
+use bytes::Bytes;
+use forge::{Seen, Sent, forge};
 use harness::{Cluster, Host, table_on};
 use random::{Random, for_each_seed};
-use skerry_core::command::Outcome;
+use skerry_core::command::{Outcome, Read, ReadConsistency, ReadResult};
 use skerry_core::ids::{Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use skerry_core::invariants::committed::Committed;
+use skerry_core::level::FormatLevel;
+use skerry_core::map::{Fragmentation, Quorums};
 use skerry_core::message::PeerMessage;
-use skerry_core::node::Input;
+use skerry_core::node::{Answer, Input};
+use skerry_core::quorum::replica::QuorumView;
+use skerry_core::quorum::shown::Resolve;
+use skerry_core::system::{AdminChange, NewShard, SystemReply};
 
 /// Ticks under attack, and messages of one tick at most.
 const ATTACK_TICKS: usize = 60;
@@ -33,11 +40,18 @@ const FORGED_MAX: usize = 12;
 /// Ticks after which all must be well again: some elections, and the time after which a node is not waited for.
 const HEAL_TICKS: u64 = 300;
 
+/// Messages that are remembered.
+const SENT_MAX: usize = 400;
+/// Where the quorum table has its copies.
+const QUORUM_NODES: [NodeId; 3] = [NodeId(2), NodeId(4), NodeId(5)];
+
 /// Six nodes: copies on the first five, the system shard on three of them, none at all on the last.
 struct Arena {
     cluster: Cluster,
     table: TableId,
-    recorded: Vec<PeerMessage>,
+    /// A quorum table, in which values that are written at the same time are all kept.
+    carts: TableId,
+    sent: Vec<Sent>,
     committed: BTreeMap<NodeId, Committed>,
     copies: BTreeSet<(NodeId, ShardId, ReplicaId)>,
     /// This copy gets entries that it cannot read.
@@ -46,21 +60,34 @@ struct Arena {
 
 impl Arena {
     fn new() -> Self {
-        let mut cluster = Cluster::start();
+        let highest_levels = (1..=6).map(|number| (NodeId(number), FormatLevel::QUORUM)).collect();
+        let mut cluster = Cluster { highest_levels, ..Cluster::default() }.begin();
         let nodes: Vec<NodeId> = (2..=6).map(|number| cluster.join(number)).collect();
         let table = table_on(&mut cluster, &[NodeId(1), nodes[2], nodes[3]]);
         cluster.settle();
+        let is_enabled =
+            |cluster: &Cluster| cluster.hosts.values().all(|host| host.node.format_levels().0 == FormatLevel::QUORUM);
+        for _ in 0..100 {
+            if is_enabled(&cluster) {
+                break;
+            }
+            cluster.run(10);
+        }
+        let carts = carts_on(&mut cluster);
         cluster.run(60);
         let mut arena = Self {
             cluster,
             table,
-            recorded: Vec::new(),
+            carts,
+            sent: Vec::new(),
             committed: BTreeMap::new(),
             copies: BTreeSet::new(),
             newer_entries_for: None,
         };
         for round in 0..10 {
-            arena.cluster.put(table, &format!("{}{round}", ["a", "k", "x"][round % 3]), "v");
+            let key = format!("{}{round}", ["a", "k", "x"][round % 3]);
+            arena.cluster.put(table, &key, "v");
+            arena.cluster.put(carts, &key, "v");
             arena.record();
         }
         for _ in 0..30 {
@@ -74,7 +101,15 @@ impl Arena {
 
     fn now(&self) -> BTreeSet<(NodeId, ShardId, ReplicaId)> {
         let views = self.cluster.hosts.values().flat_map(|host| host.node.replicas());
-        views.map(|view| (view.node, view.shard, view.replica)).collect()
+        let copies = views.map(|view| (view.node, view.shard, view.replica));
+        copies.chain(self.quorum_copies().into_iter().map(|(node, view)| (node, view.shard, view.replica))).collect()
+    }
+
+    fn quorum_copies(&self) -> Vec<(NodeId, QuorumView)> {
+        let of = |(node, host): (&NodeId, &Host)| -> Vec<_> {
+            host.node.quorum_replicas().map(|copy| (*node, copy.view())).collect()
+        };
+        self.cluster.hosts.iter().flat_map(of).collect()
     }
 
     /// One tick; what was sent is left in the inbox until the next.
@@ -87,31 +122,49 @@ impl Arena {
         self.cluster.now.wall_ms += 50;
     }
 
-    /// Keeps some of what is under way.
+    /// Ticks every node, and keeps some of what is under way.
     fn record(&mut self) {
         for id in self.cluster.hosts.keys().copied().collect::<Vec<_>>() {
             self.cluster.input(id, Input::Tick);
         }
-        self.recorded.extend(self.cluster.inbox.iter().flat_map(|(_, _, messages)| messages.iter().cloned()));
-        let maps = self.cluster.hosts.values().map(|host| host.node.map().since(skerry_core::ids::Epoch(0)));
-        self.recorded.extend(maps.map(PeerMessage::Map));
-        let excess = self.recorded.len().saturating_sub(400);
-        self.recorded.drain(..excess);
+        self.remember();
+    }
+
+    fn remember(&mut self) {
+        let sent = self.cluster.inbox.iter();
+        let one = |(from, to, messages): &(NodeId, NodeId, Vec<PeerMessage>)| {
+            messages.first().map(|m| (*from, *to, m.clone()))
+        };
+        self.sent.extend(sent.filter_map(one));
+        let excess = self.sent.len().saturating_sub(SENT_MAX);
+        self.sent.drain(..excess);
     }
 
     fn attack(&mut self, random: &mut Random, from: &[NodeId]) {
         for tick in 0..ATTACK_TICKS {
-            let views: Vec<_> = self.cluster.hosts.values().flat_map(|host| host.node.replicas()).collect();
+            let hosts = self.cluster.hosts.values();
+            let views: Vec<_> = hosts.clone().flat_map(|host| host.node.replicas()).collect();
+            let maps: Vec<_> = hosts.map(|host| Arc::clone(host.node.map())).collect();
+            let copies = self.quorum_copies();
             for _ in 0..random.below(FORGED_MAX) {
-                let from = *random.pick(from);
-                let (to, message) = forge(random, &self.recorded, &views, from);
+                let liar = *random.pick(from);
+                let (sent, wall_ms) = (&self.sent[..], self.cluster.now.wall_ms);
+                let seen = Seen { liar, sent, maps: &maps, views: &views, copies: &copies, wall_ms };
+                let (to, message) = forge(random, &seen);
                 // A start that is believed shuts out whatever is said as of an earlier one.
                 let incarnation = Incarnation(if random.is_one_in(2_000) { random.number(1) } else { 1 });
-                if from != to && self.cluster.hosts.contains_key(&to) {
-                    self.cluster.input(to, Input::Peer { from, incarnation, messages: vec![message] });
+                if liar != to && self.cluster.hosts.contains_key(&to) {
+                    self.cluster.input(to, Input::Peer { from: liar, incarnation, messages: vec![message] });
                 }
             }
+            if random.is_one_in(4) {
+                let key = format!("{}{}", random.pick(&["a", "k", "x"]), random.below(10));
+                let table = *random.pick(&[self.table, self.carts]);
+                let node = *random.pick(&[NodeId(1), NodeId(2), NodeId(4), NodeId(5)]);
+                self.cluster.put_at(node, table, &key, "w");
+            }
             self.step();
+            self.remember();
             if tick % 8 == 0 {
                 self.check();
             }
@@ -150,6 +203,50 @@ impl Arena {
     }
 }
 
+impl Arena {
+    /// What a copy of the quorum table shows of a key.
+    fn shown(&mut self, key: &str) -> Vec<Bytes> {
+        for _ in 0..100 {
+            for node in QUORUM_NODES {
+                let (token, table) = (self.cluster.token(), self.carts);
+                let read = Read::Get { key: Bytes::copy_from_slice(key.as_bytes()) };
+                let consistency = ReadConsistency::Linearizable;
+                self.cluster.input(node, Input::Read { token, table, read, consistency });
+                self.cluster.run(4);
+                if let Some(Answer::Read(Ok(ReadResult::Values { records, .. }))) = self.cluster.answers.remove(&token)
+                {
+                    return records.into_iter().map(|record| record.value).collect();
+                }
+            }
+        }
+        panic!("no answer to get {key}");
+    }
+
+    /// Every node starts anew on what it has kept: whatever it has taken can be read.
+    fn restart(&mut self) {
+        for id in self.cluster.hosts.keys().copied().collect::<Vec<_>>() {
+            let host = self.cluster.hosts.remove(&id).unwrap();
+            self.cluster.start_anew(host);
+        }
+        self.cluster.run(20);
+    }
+}
+
+/// The quorum table, in two shards.
+fn carts_on(cluster: &mut Cluster) -> TableId {
+    let shard = |start: &'static str| NewShard { start: start.into(), nodes: QUORUM_NODES.to_vec() };
+    let made = cluster.change(AdminChange::CreateQuorumTable {
+        name: "carts".into(),
+        fragmentation: Fragmentation::Range,
+        replication_factor: 3,
+        quorums: Quorums { write: 2, read: 2 },
+        resolve: Resolve::Siblings,
+        shards: vec![shard(""), shard("m")],
+    });
+    let SystemReply::Table(table) = made else { panic!("{made:?}") };
+    table
+}
+
 /// A forger without copies: the number of messages that were refused.
 fn outsider(seed: u64) -> u64 {
     let mut random = Random::new(seed);
@@ -171,8 +268,15 @@ fn outsider(seed: u64) -> u64 {
     for key in ["b", "l", "y"] {
         assert!(matches!(arena.cluster.put(arena.table, key, "after"), Outcome::Applied(_)));
         assert_eq!(arena.cluster.get(arena.table, key).as_deref(), Some(&b"after"[..]));
+        assert!(matches!(arena.cluster.put(arena.carts, key, "after"), Outcome::Applied(_)));
+        assert_eq!(arena.shown(key), [&b"after"[..]]);
+    }
+    for key in ["a0", "k1", "x8"] {
+        assert!(arena.shown(key).contains(&Bytes::from_static(b"v")), "nobody has replaced it");
     }
     assert_eq!(arena.now(), arena.copies, "copies");
+    arena.restart();
+    arena.check();
     refused
 }
 
@@ -186,7 +290,10 @@ fn insider(seed: u64) -> u64 {
     arena.attack(&mut random, &[liar]);
     arena.cluster.run(HEAL_TICKS);
     arena.check();
-    arena.cluster.hosts.values().map(|host| host.node.refusals().count).sum()
+    let refused = arena.cluster.hosts.values().map(|host| host.node.refusals().count).sum();
+    arena.restart();
+    arena.check();
+    refused
 }
 
 #[test]

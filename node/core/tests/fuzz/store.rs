@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use skerry_core::engine::{Engine, EngineWrite};
 use skerry_core::ids::{ClusterId, Incarnation, NodeId};
+use skerry_core::level::FormatLevel;
 use skerry_core::node::{Identity, Input, Node, NodeConfig, Recovered};
 
 use crate::Arena;
@@ -68,7 +69,8 @@ fn a_node_opens_on_any_store_or_says_what_it_cannot_read() {
             zone: String::new(),
         };
         let now = arena.cluster.now;
-        let node = Node::open(identity, NodeConfig::default(), Recovered::default(), &engine, now);
+        let config = NodeConfig { highest_level: FormatLevel::QUORUM, ..NodeConfig::default() };
+        let node = Node::open(identity, config, Recovered::default(), &engine, now);
         let Ok(mut node) = node else { return };
         opened += 1;
         // An error of the store ends the worker, not the process.

@@ -162,7 +162,8 @@ impl Descriptor {
     }
 }
 
-/// A shard that had lost its majority for ever, and that a person had go on from one copy. The last time, for each shard.
+/// A shard that had lost its majority for ever, and that a person had go on from one copy; or that went on by itself, since
+/// nothing was ever written to it. The last time, for each shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecoveryRecord {
     /// Shard that was recovered.
@@ -175,7 +176,7 @@ pub struct RecoveryRecord {
     pub last: (u64, u64),
     /// The copies that were given up.
     pub given_up: Vec<Replica>,
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970. 0 = it went on by itself, and nothing can have been lost.
     pub at_ms: u64,
     /// The shard's first generation after it.
     pub generation: Generation,

@@ -271,6 +271,12 @@ with_bugs_of_quorum_tables! {
     UncommittedTailDropped by test("tests/cluster/recovery.rs", "the_tests_of_recoveries_catch_their_planted_bugs"),
     /// What the majority that was given up has made stays in the maps of those who heard of it.
     GivenUpStaysInMap by test("tests/cluster/given_up.rs", "a_table_that_stays_though_it_was_given_up_is_caught"),
+    /// A shard that has lost one of its two copies before it ever had a leader waits for a person for ever.
+    NeverBegunWaits by test("tests/cluster/never_begun.rs", "a_new_table_that_waits_for_a_person_is_noticed"),
+    /// A shard goes on from one copy by itself though the log of that one has entries.
+    BegunTakenForNeverBegun by test("src/steward/tests/never_begun.rs", "bugs_of_shards_that_go_on_by_themselves_are_noticed"),
+    /// A shard goes on from one copy by itself though the lost ones were a majority, which may have acknowledged writes.
+    LostMajorityTakenForNone by test("src/steward/tests/never_begun.rs", "bugs_of_shards_that_go_on_by_themselves_are_noticed"),
 
     // Certificates.
     /// A shard whose leader did not answer counts as one that agreed.

@@ -1,6 +1,6 @@
 //! What the system shard's leader does beside serving: it notes what shards have become, carries targets out, takes the
-//! steps of quorum shards and has them go on after a recovery, keeps the system shard on healthy nodes, spreads leaders,
-//! and certifies removals.
+//! steps of quorum shards, has shards go on that need nobody's word for it, keeps the system shard on healthy nodes, spreads
+//! leaders, and certifies removals.
 //!
 //! Plain decisions on values: the map at the leader's applied index and the reports heard so far go in, commands to
 //! the system shard and messages to nodes come out. Nothing is remembered between rounds but the reports, so a new
@@ -31,8 +31,8 @@ pub use level::level;
 pub use quorum::{STEPS_MAX, steps};
 pub use record::{RECORDS_MAX, record};
 pub use recovery::{
-    LOST_SILENCE_MS, RECOVERIES_MAX, RecoveryPlan, RecoveryRefusal, Witness, adoptions, alone, decided, recoveries,
-    recovery,
+    LOST_SILENCE_MS, RECOVERIES_MAX, RecoveryPlan, RecoveryRefusal, Witness, adoptions, alone, decided, never_begun,
+    recoveries, recovery,
 };
 pub use reports::{FRESH_MS, Reports, View};
 pub use system_shard::{SILENCE_MS, system_shard};
@@ -44,6 +44,7 @@ use crate::system::SystemCommand;
 pub fn round(view: &View<'_>) -> Vec<SystemCommand> {
     let mut commands = record(view);
     commands.extend(adoptions(view));
+    commands.extend(never_begun(view));
     commands.extend(system_shard(view));
     commands.extend(assign(view));
     // Where copies are assigned anew, the next round decides on the steps.

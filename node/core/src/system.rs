@@ -71,8 +71,9 @@ pub enum SystemCommand {
         /// The new target too, for the system shard, whose target is the steward's own choice. `None` = unchanged.
         target: Option<Vec<NodeId>>,
     },
-    /// A shard goes on from one copy, as a person has decided. The steward has checked that nothing else is left. Not for
-    /// the system shard, which cannot decide anything then. Refused if the shard's record has changed since `based_on`.
+    /// A shard goes on from one copy, as a person has decided, or the steward if nothing was ever written to it. The steward
+    /// has checked that nothing else is left. Not for the system shard, which cannot decide anything then. Refused if the
+    /// shard's record has changed since `based_on`.
     Recover {
         /// Shard that is recovered.
         shard: ShardId,
@@ -173,7 +174,7 @@ pub struct Recovery {
     pub generation: Generation,
     /// The copies that are given up.
     pub given_up: Vec<Replica>,
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970. 0 = nobody has decided it: nothing was ever written to the shard.
     pub at_ms: u64,
 }
 

@@ -1,5 +1,5 @@
 //! Whether a shard without a leader can ever have one again, and from which copy it could go on if a person gives the
-//! others up.
+//! others up. One to which nothing was ever written may need no person (`never_begun`).
 //!
 //! What is not known never counts as lost: every voter must be heard of, and say that it has no leader, or be named as
 //! lost by the person and be silent. Compare etcd's `--force-new-cluster`, TiKV's online unsafe recovery and
@@ -7,10 +7,12 @@
 
 mod ahead;
 mod evidence;
+mod never_begun;
 mod quorum;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use never_begun::never_begun;
 pub use quorum::adoptions;
 
 use super::{View, claims};

@@ -4,6 +4,7 @@ mod assign;
 mod certificate;
 mod claims;
 mod leaders;
+mod never_begun;
 mod quorum;
 mod recovery;
 mod reports;

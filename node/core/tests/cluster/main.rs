@@ -14,6 +14,7 @@ mod liar;
 mod lost_volume;
 mod members;
 mod memory;
+mod never_begun;
 mod newer;
 mod quorum_given_up;
 mod quorum_recovery;

@@ -148,10 +148,11 @@ fn format_level(status: &Database) -> String {
     }
 }
 
-/// Shards that went on from one copy: writes may have been lost then.
+/// Shards that a person had go on from one copy: writes may have been lost then.
 fn recovered(status: &Database) -> Option<String> {
-    let last = status.map.recoveries.values().max_by_key(|recovery| recovery.at_ms)?;
-    let shards = size::plural(status.map.recoveries.len() as u64, "shard");
+    let decided = || status.map.recoveries.values().filter(|recovery| recovery.at_ms > 0);
+    let last = decided().max_by_key(|recovery| recovery.at_ms)?;
+    let shards = size::plural(decided().count() as u64, "shard");
     let (shard, RecoveryRecord { from, last: (index, _), at_ms, .. }) = (last.shard, last);
     let ago = size::ago(size::now_ms(), *at_ms);
     Some(format!(
@@ -182,6 +183,9 @@ fn to_come(moves: &UnderWay) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use skerry_core::ids::{Epoch, Generation, NodeId, ReplicaId};
     use skerry_operator_core::testing::{at_rest, put_quorum_table};
 
     use super::*;
@@ -196,6 +200,22 @@ mod tests {
         assert_eq!(down.len(), Tolerance::of(&status).unavailable);
         let of_carts = status.map.shards.values().find(|shard| shard.quorum.is_some()).unwrap().descriptor.shard;
         assert_eq!(down, [of_carts], "led by node 1 the other one is served");
+    }
+
+    #[test]
+    fn shards_that_went_on_by_themselves_are_not_told_of_as_recovered() {
+        let mut status = at_rest(&["a", "b", "c"], 1);
+        let went_on = |shard: u64, at_ms| {
+            let from = Replica { node: NodeId(1), id: ReplicaId(shard) };
+            let (shard, to, last, given_up) = (ShardId(shard), ReplicaId(90 + shard), (1, 1), Vec::new());
+            RecoveryRecord { shard, from, to, last, given_up, at_ms, generation: Generation(1), epoch: Epoch(1) }
+        };
+        let put = |status: &mut Database, recovery| Arc::make_mut(&mut status.map).put_recovery(recovery);
+        put(&mut status, went_on(1, 0));
+        assert_eq!(recovered(&status), None);
+        put(&mut status, went_on(2, 1_000));
+        let told = recovered(&status).unwrap();
+        assert!(told.starts_with("1 shard went on from one copy; last s2, from "), "{told}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn leaderless() -> (World, Vec<Replica>) {
     (world, copies)
 }
 
-fn copy(replica: Replica, last: (u64, u64), generation: u64, members: &[Member]) -> CopyReport {
+pub(super) fn copy(replica: Replica, last: (u64, u64), generation: u64, members: &[Member]) -> CopyReport {
     CopyReport {
         shard: SHARD,
         replica: replica.id,
@@ -35,11 +35,11 @@ fn copy(replica: Replica, last: (u64, u64), generation: u64, members: &[Member])
     }
 }
 
-fn voters(copies: &[Replica]) -> Vec<Member> {
+pub(super) fn voters(copies: &[Replica]) -> Vec<Member> {
     copies.iter().map(|&replica| Member { replica, role: Role::Voter }).collect()
 }
 
-fn hear(world: &mut World, node: NodeId, leaderless: Vec<CopyReport>, lost: Vec<(ShardId, ReplicaId)>) {
+pub(super) fn hear(world: &mut World, node: NodeId, leaderless: Vec<CopyReport>, lost: Vec<(ShardId, ReplicaId)>) {
     let incarnation = world.map().nodes[&node].incarnation;
     let node = NodeReport { node, incarnation, leaderless, lost, ..NodeReport::default() };
     assert!(

@@ -274,7 +274,13 @@ fn outsider(seed: u64) -> u64 {
     for key in ["a0", "k1", "x8"] {
         assert!(arena.shown(key).contains(&Bytes::from_static(b"v")), "nobody has replaced it");
     }
-    assert_eq!(arena.now(), arena.copies, "copies");
+    // Of the system shard the steward may have moved one: a node may say that it is in another zone.
+    let parted = |copies: &BTreeSet<(NodeId, ShardId, ReplicaId)>| -> (usize, BTreeSet<_>) {
+        let is_of_table = |(_, shard, _): &&(NodeId, ShardId, ReplicaId)| *shard != ShardId::SYSTEM;
+        let of_tables: BTreeSet<_> = copies.iter().filter(is_of_table).copied().collect();
+        (copies.len() - of_tables.len(), of_tables)
+    };
+    assert_eq!(parted(&arena.now()), parted(&arena.copies), "copies");
     arena.restart();
     arena.check();
     refused

@@ -175,7 +175,7 @@ impl Volume {
         fs::create_dir_all(folder).map_err(VolumeError::io("make", folder))?;
         let lock = lock(folder)?;
         let path = folder.join(FILE);
-        page_cache::settle(&path)?;
+        page_cache::settle_replaced(&path)?;
         let content = match fs::read(&path) {
             Ok(bytes) => file::read(&path, &bytes)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -5,7 +5,6 @@
 //! waiting for them.
 
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use skerry_core::command::{Command, Read, WriteOptions};
 use skerry_core::ids::{Incarnation, NodeId, TableId};
 use skerry_core::message::PeerMessage;
 use skerry_core::node::{AdminRequest, Answer};
-use tokio::sync::oneshot;
+use tokio::sync::{SetOnce, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::{self, Budget, Kind, PEERS_PART, Permit, Share};
@@ -179,7 +178,7 @@ pub struct Signals {
     disk_bytes: AtomicU64,
     disk_full: AtomicBool,
     disk_news: AtomicBool,
-    failure: OnceLock<String>,
+    failure: SetOnce<String>,
     probe: Probe,
     closing: CancellationToken,
     stopped: CancellationToken,
@@ -315,7 +314,7 @@ impl Inbox {
     /// Log or engine failed: the node is poisoned. The first reason counts.
     pub fn fail(&self, reason: String) {
         self.signals.closed.store(true, Ordering::Release);
-        self.signals.failure.get_or_init(|| reason);
+        let _not_the_first = self.signals.failure.set(reason);
         self.wake();
     }
 
@@ -363,6 +362,11 @@ impl Signals {
     /// What the worker is asked, and answers.
     pub fn probe(&self) -> &Probe {
         &self.probe
+    }
+
+    /// Waits until the node is poisoned: why it is. The worker may not have ended yet.
+    pub async fn failed(&self) -> &str {
+        self.failure.wait().await
     }
 
     /// Why the node is poisoned, if it is.

@@ -36,6 +36,20 @@ pub fn settle(path: &Path) -> Result<(), NotOnDisk> {
     settle_with(path, &|file| file.sync_all())
 }
 
+/// The same of a file whose content is always replaced by another file of its name: that this is the one which has the name must
+/// be durable too.
+pub fn settle_replaced(path: &Path) -> Result<(), NotOnDisk> {
+    settle_replaced_with(path, &|file| file.sync_all())
+}
+
+fn settle_replaced_with(path: &Path, sync: &dyn Fn(&File) -> io::Result<()>) -> Result<(), NotOnDisk> {
+    settle_with(path, sync)?;
+    let Some(folder) = path.parent() else { return Ok(()) };
+    let failed = |source| NotOnDisk { path: folder.to_owned(), source };
+    let Some(file) = if_there(File::open(folder)).map_err(failed)? else { return Ok(()) };
+    sync(&file).map_err(failed)
+}
+
 fn settle_with(path: &Path, sync: &dyn Fn(&File) -> io::Result<()>) -> Result<(), NotOnDisk> {
     let failed = |source| NotOnDisk { path: path.to_owned(), source };
     let Some(metadata) = if_there(fs::metadata(path)).map_err(failed)? else { return Ok(()) };
@@ -71,21 +85,38 @@ mod tests {
         folder
     }
 
-    #[test]
-    fn every_file_and_folder_is_synced_and_keeps_its_content() {
+    /// What is synced below a folder, in this order, while something is settled there.
+    fn synced(below: &Path, settle: impl Fn(&dyn Fn(&File) -> io::Result<()>) -> Result<(), NotOnDisk>) -> Vec<String> {
         use std::os::fd::AsRawFd;
-        let folder = volume();
-        let store = folder.path().join("store");
         let synced = RefCell::new(Vec::new());
         let sync = |file: &File| {
             let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-            synced.borrow_mut().push(path.strip_prefix(folder.path().canonicalize()?).unwrap().display().to_string());
+            synced.borrow_mut().push(path.strip_prefix(below.canonicalize()?).unwrap().display().to_string());
             file.sync_all()
         };
-        settle_with(&store, &sync).unwrap();
+        settle(&sync).unwrap();
+        synced.into_inner()
+    }
+
+    /// A process that died between the renaming of its identity and the sync of the folder leaves a name that only the operating
+    /// system has: the next one answered by it, and a power cut made it blank again.
+    #[test]
+    fn a_file_that_has_taken_the_place_of_another_has_it_durably() {
+        let folder = volume();
+        let path = folder.path().join("store/journal");
+        assert_eq!(synced(folder.path(), |sync| settle_replaced_with(&path, sync)), ["store/journal", "store"]);
+        let missing = folder.path().join("store/missing");
+        assert_eq!(synced(folder.path(), |sync| settle_replaced_with(&missing, sync)), ["store"]);
+        settle_replaced(&folder.path().join("nowhere/missing")).unwrap();
+    }
+
+    #[test]
+    fn every_file_and_folder_is_synced_and_keeps_its_content() {
+        let folder = volume();
+        let store = folder.path().join("store");
+        let mut synced = synced(folder.path(), |sync| settle_with(&store, sync));
         // A folder comes after what is in it.
-        assert_eq!(synced.borrow().last().unwrap(), "store");
-        let mut synced = synced.into_inner();
+        assert_eq!(synced.last().unwrap(), "store");
         synced.sort();
         assert_eq!(synced, ["store", "store/journal", "store/tables", "store/tables/1"]);
         assert_eq!(fs::read(store.join("tables/1")).unwrap(), b"table");

@@ -47,6 +47,8 @@ use crate::vitals::{Phase, Vitals};
 const STOP_MAX: Duration = Duration::from_secs(20);
 /// A node whose log or store has failed stays so long: answers under way go out, and pages and metrics say why.
 const SHOWN_FOR: Duration = Duration::from_secs(1);
+/// Before that its worker gets so long to end.
+const WORKER_ENDS_MAX: Duration = Duration::from_secs(1);
 /// Then its parts get so long to end: a disk that has refused one write may be silent on another.
 const FAILED_STOP_MAX: Duration = Duration::from_secs(2);
 /// A look at such a disk, for what is to be said at the end, takes so long at most.
@@ -320,9 +322,13 @@ async fn run_parts<H: Health>(
 /// Waits for the end of a node whose log or store has failed. It can do nothing more, and answers nobody: the next start goes
 /// by what the disk has, or, where it was for want of space, waits for space.
 async fn failure(signals: &Signals, volume: &Path) -> RunError {
-    signals.stopped().cancelled().await;
+    let reason = signals.failed().await;
     // A panic ends the process by itself, and says why.
-    let Some(reason) = signals.failure().filter(|_| !panics::is_ending()) else { return std::future::pending().await };
+    if panics::is_ending() {
+        return std::future::pending().await;
+    }
+    // The worker may be held up by the disk that has failed, and for ever.
+    let _is_held_up = tokio::time::timeout(WORKER_ENDS_MAX, signals.stopped().cancelled()).await.is_err();
     let at = volume.to_owned();
     let shortage = looked(move || disk::shortage(&at)).await.and_then(Result::ok).flatten();
     // Space comes and goes, and a disk may itself lie on one that is full.
@@ -331,6 +337,7 @@ async fn failure(signals: &Signals, volume: &Path) -> RunError {
     if let Some(shortage) = shortage.or_else(was_short) {
         return RunError::Full { shortage, reason: reason.to_owned() };
     }
+    poisoned::end_for_certain();
     tokio::time::sleep(SHOWN_FOR).await;
     let (at, why) = (volume.to_owned(), reason.to_owned());
     looked(move || Poisoned::of(&why, &at)).await.unwrap_or_else(|| Poisoned::unseen(reason)).into()

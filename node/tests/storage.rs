@@ -16,8 +16,10 @@ mod storage {
     mod log_crash;
     mod log_damage;
     mod log_failures;
+    mod log_holes;
     mod log_missing;
     mod log_model;
+    mod log_small_disk;
     mod log_stops;
     mod power_cut;
     mod support;

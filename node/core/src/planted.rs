@@ -106,6 +106,8 @@ with_bugs_of_quorum_tables! {
     IssueTimeNotFollowed by test("src/replica/expiry/tests.rs", "planted_bugs_of_expiry_are_noticed"),
     /// Each read of a record that has ended writes an entry of its own until the first is applied.
     TimePassesForEachReader by test("src/replica/expiry/tests.rs", "planted_bugs_of_expiry_are_noticed"),
+    /// Whoever waits for an entry of an earlier reader is shown what has ended between the two.
+    EarlierTimeEnough by test("src/replica/expiry/tests.rs", "planted_bugs_of_expiry_are_noticed"),
     /// A page of a scan looks at any number of records that have ended.
     EndedNotCounted by test("src/replica/state_machine/read.rs", "a_page_that_does_not_count_what_has_ended_is_noticed"),
     /// What has ended stays in the store for ever.
@@ -220,7 +222,8 @@ with_bugs_of_quorum_tables! {
     EmptiedTakenForNew by seeds(100),
     /// A copy is opened from a store of an earlier time than the log.
     EarlierStoreTrusted by test("tests/cluster/lost_volume.rs", "a_store_of_an_earlier_time_that_is_trusted_is_caught"),
-
+    /// A copy whose records are a snapshot's, or wait for one, is opened from a store of an earlier time than its log.
+    EarlierSnapshotTrusted by test("src/node/open/tests.rs", "a_store_that_is_older_than_the_log_after_its_snapshot_is_noticed"),
     /// The only voter of a shard tells others of a term that it does not have on disk.
     LoneTermLeavesEarly by test("src/replica/consensus/tests.rs", "bugs_of_the_only_voter_are_noticed"),
 

@@ -200,7 +200,8 @@ impl Replay {
                 }
             }
         }
-        if is_last && let Some(offset) = hole {
+        // Of an earlier segment too: a torn tail is cut before another one follows.
+        if let Some(offset) = hole {
             self.damaged(number, offset);
         }
         end
@@ -215,7 +216,11 @@ impl Replay {
             (Some(previous), Some(_)) => previous.group_follows(found),
         };
         if !nothing_missing {
+            let is_before_segment = hole.is_none() && found.offset == SEGMENT_HEADER_BYTES;
+            // What is missing before a segment is no reason not to append to it.
+            let damaged_here = self.damaged_here || !is_before_segment;
             self.damaged(segment, hole.unwrap_or(found.offset));
+            self.damaged_here = damaged_here;
         }
         self.previous = Some(Previous::of(found));
         let payload = Some(payload).filter(|_| found.whole);
@@ -293,8 +298,9 @@ fn torn_tail(items: &[Item], before: Option<Previous>) -> Option<usize> {
         Some(Item::Record(found)) => Some(Previous::of(found)),
         Some(Item::Hole(_)) | None => before,
     };
-    let follows = |before: Previous| before.ends_group && last_group.is_none_or(|group| group <= before.group + 1);
-    if !before.is_none_or(follows) {
+    // Before the first group of a log there is nothing, and it is the last as long as nothing follows it.
+    let before = before.unwrap_or(Previous { group: 0, ends_group: true });
+    if !before.ends_group || last_group.is_some_and(|group| group > before.group + 1) {
         return None;
     }
     let group_end = tail.iter().position(|item| matches!(item, Item::Record(f) if f.header.is(LAST_OF_GROUP)));

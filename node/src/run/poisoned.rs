@@ -3,9 +3,27 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::process;
+use std::thread;
+use std::time::Duration;
 
+use super::EXIT_POISONED;
 use crate::damage::DamageNote;
 use crate::doubt::Doubt;
+
+/// A node whose log or store has failed ends in less. It may still be held up by whatever lies on the disk that has failed, such
+/// as the pipe that its log goes to.
+const END_MAX: Duration = Duration::from_secs(7);
+
+/// Has the process end in a while whatever holds it up, without a word if need be.
+pub(super) fn end_for_certain() {
+    let end = || {
+        thread::sleep(END_MAX);
+        process::exit(EXIT_POISONED.into());
+    };
+    // Where no thread can be had the process ends by itself, if nothing holds it up.
+    let _started = thread::Builder::new().name("last-end".to_owned()).spawn(end);
+}
 
 /// Log or store have failed, and the process ends: nothing is tried again before everything was read anew from the disk.
 #[derive(Debug, thiserror::Error)]

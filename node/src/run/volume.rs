@@ -358,11 +358,13 @@ fn completions(inbox: &Arc<Inbox>) -> log::Complete {
     })
 }
 
-/// Every shard that the store has a replica of.
+/// Every shard that the store has a copy of, of whichever kind.
 fn shards(engine: &dyn Engine) -> Result<BTreeSet<ShardId>, EngineError> {
     let mut shards = BTreeSet::new();
     engine.scan(&[family::SHARD], &[family::SHARD + 1], &mut |key, _| {
-        if let Some((shard, [state::REPLICA, ..])) = key.get(1..).and_then(|rest| rest.split_first_chunk::<8>()) {
+        if let Some((shard, [state::REPLICA | state::QUORUM, ..])) =
+            key.get(1..).and_then(|rest| rest.split_first_chunk())
+        {
             shards.insert(ShardId(u64::from_be_bytes(*shard)));
         }
         ControlFlow::Continue(())
@@ -388,7 +390,23 @@ fn failed(action: &'static str, path: &Path, source: io::Error) -> RunError {
 
 #[cfg(test)]
 mod tests {
+    use skerry_core::engine::{EngineWrite, shard_key};
+
     use super::*;
+    use crate::engine::{EngineKind, Sizes};
+
+    /// Of those whose log has no word any more, be it that it is damaged or gone, none may be passed over.
+    #[test]
+    fn copies_of_both_kinds_of_shards_are_lost_with_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let sizes = Sizes { cache_bytes: 1 << 20, volume_bytes: u64::MAX };
+        let engine = engine::open_sized(EngineKind::Fjall, &folder.path().join("store"), sizes).unwrap();
+        let kinds = [(1, state::REPLICA), (2, state::QUORUM), (3, state::TOMBSTONE), (4, state::REQUESTS)];
+        let writes =
+            kinds.map(|(shard, kind)| EngineWrite::Put(shard_key(ShardId(shard), kind, &[]), vec![1_u8].into()));
+        engine.write(writes.into()).unwrap();
+        assert_eq!(shards(engine.as_ref()).unwrap(), BTreeSet::from([ShardId(1), ShardId(2)]));
+    }
 
     #[test]
     fn a_log_that_nobody_has_named_is_lost_if_it_is_missing_or_was_just_made() {

@@ -19,6 +19,7 @@ mod failing_disk;
 mod fields;
 mod full_disk;
 mod full_store;
+mod held_up;
 mod incarnation;
 mod local_reads;
 mod lost_volume;

@@ -198,7 +198,7 @@ fn is_lost(state: &ReplicaState, log: Option<&RecoveredLog>) -> bool {
     if state.blank || state.from_snapshot {
         // Its log may be missing or old, but begins nowhere that the store has not reached: the log is begun anew, and cut,
         // only once the store is durable.
-        return log.is_some_and(|log| log.start.0 > applied);
+        return log.is_some_and(|log| log.start.0 > applied) && !is_planted(Planted::EarlierSnapshotTrusted);
     }
     // A first copy that never wrote, a blank one, or one whose snapshot was just complete, has no log, or none with a
     // start. Any other copy has applied only what its log had made durable.

@@ -43,8 +43,10 @@ impl Replica {
                     self.answer_confirmed(token, read, engine, now, out)?;
                     is_late |= self.consensus.has_ready();
                 }
-                // Once is enough: more may have ended since, and so for ever.
-                Reader::Late { token, read } => self.answer_read(token, &read, engine, now, out)?,
+                Reader::Late { token, read, asked_ms } => {
+                    self.answer_late((token, read), asked_ms, engine, now, out)?;
+                    is_late |= self.consensus.has_ready();
+                }
                 Reader::Node(duty) => out.duties.push(duty),
             }
         }

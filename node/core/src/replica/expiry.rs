@@ -116,22 +116,22 @@ impl Replica {
         self.propose_payload(&Payload::Data { wall_ms: now.wall_ms, commands }, waiters, overwrites)
     }
 
-    /// Has the shard's time follow the clock to `ended_ms` at least, which that has passed: the index of the entry by which
+    /// Has the shard's time follow the clock to `ended_ms` at least, which that has passed: index and time of the entry by which
     /// it does. Whoever wants no more than what is under way waits for that, if nothing was written after it: what was put
     /// meanwhile may have ended before the reader came. `None` = raft takes nothing now.
-    fn pass_time(&mut self, ended_ms: u64, now: Now) -> Option<u64> {
+    fn pass_time(&mut self, ended_ms: u64, now: Now) -> Option<(u64, u64)> {
         let TimeUnderWay { at: (term, index), wall_ms } = self.time_under_way;
         let is_last = index == self.consensus.last_index();
         let is_under_way = term == self.term() && is_last && index > self.machine.applied().0;
         if is_under_way && wall_ms >= ended_ms && !is_planted(Planted::TimePassesForEachReader) {
-            return Some(index);
+            return Some((index, wall_ms));
         }
         if !self.propose_own(vec![time_passes()], 0, now) {
             return None;
         }
         let index = self.consensus.last_index();
         self.time_under_way = TimeUnderWay { at: (self.term(), index), wall_ms: now.wall_ms };
-        Some(index)
+        Some((index, now.wall_ms))
     }
 
     /// True if what is proposed now may be applied where versions follow what is issued: the entry that says so may be
@@ -151,17 +151,51 @@ impl Replica {
         out: &mut Collected,
     ) -> Result<(), EngineError> {
         let Some(found) = self.found(token, &read, engine, now, out)? else { return Ok(()) };
-        let Some(ended_ms) = found.late_ms else {
-            self.answer_found(token, found.result, out);
-            return Ok(());
-        };
-        if let Some(index) = self.pass_time(ended_ms, out.time_limit.limited(now)) {
-            self.consensus.reads_mut().wait_applied(index, Reader::Late { token, read });
+        match found.late_ms {
+            None => self.answer_found(token, found.result, out),
+            Some(ended_ms) => {
+                let now = out.time_limit.limited(now);
+                self.wait_for_time((token, read), ended_ms, Some(now.wall_ms), now, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// A read for which the shard's time has followed the clock. `asked_ms` = the clock's time when it came, if the entry that
+    /// it waited for is of an earlier one: what was written before that entry may have ended between the two.
+    pub(super) fn answer_late(
+        &mut self,
+        (token, read): (Token, Read),
+        asked_ms: Option<u64>,
+        engine: &dyn Engine,
+        now: Now,
+        out: &mut Collected,
+    ) -> Result<(), EngineError> {
+        let Some(found) = self.found(token, &read, engine, now, out)? else { return Ok(()) };
+        match asked_ms.filter(|_| found.late_ms.is_some() && !is_planted(Planted::EarlierTimeEnough)) {
+            // Once is enough: more may have ended since, and so for ever.
+            None => self.answer_found(token, found.result, out),
+            Some(asked_ms) => self.wait_for_time((token, read), asked_ms, None, out.time_limit.limited(now), out),
+        }
+        Ok(())
+    }
+
+    /// Has a read wait until the shard's time is at `until_ms` at least.
+    fn wait_for_time(
+        &mut self,
+        (token, read): (Token, Read),
+        until_ms: u64,
+        asked_ms: Option<u64>,
+        now: Now,
+        out: &mut Collected,
+    ) {
+        if let Some((index, wall_ms)) = self.pass_time(until_ms, now) {
+            let asked_ms = asked_ms.filter(|asked_ms| wall_ms < *asked_ms);
+            self.consensus.reads_mut().wait_applied(index, Reader::Late { token, read, asked_ms });
         } else {
             let refusal = Refusal::Overloaded { shard: self.descriptor().shard, queued: self.waiting() };
             out.answers.push((token, Answer::Read(Err(refusal))));
         }
-        Ok(())
     }
 }
 

@@ -49,3 +49,13 @@ fn a_copy_that_waits_for_its_snapshot_or_has_just_had_it_needs_no_log() {
         assert!(is_lost(&state, Some(&log(20, 22))), "the store has come back older");
     }
 }
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_store_that_is_older_than_the_log_after_its_snapshot_is_noticed() {
+    crate::planted::plant(Some(Planted::EarlierSnapshotTrusted));
+    let states = [ReplicaState { blank: true, ..at(10) }, ReplicaState { from_snapshot: true, ..at(10) }];
+    let are_lost = states.map(|state| is_lost(&state, Some(&log(20, 22))));
+    crate::planted::plant(None);
+    assert_eq!(are_lost, [false, false]);
+}

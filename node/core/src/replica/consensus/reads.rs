@@ -24,8 +24,9 @@ const RENEW_MS: u64 = 1_000;
 pub(crate) enum Reader {
     /// A client whose read is answered once leadership is confirmed and what was committed then is applied.
     Client { token: Token, read: Read },
-    /// A client whose read waits for the shard's time.
-    Late { token: Token, read: Read },
+    /// A client whose read waits for the shard's time. `asked_ms` = when it came, if the entry that it waits for is of an
+    /// earlier time.
+    Late { token: Token, read: Read, asked_ms: Option<u64> },
     /// The node itself, with a duty of its own.
     Node(Duty),
 }

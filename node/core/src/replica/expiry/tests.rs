@@ -260,6 +260,33 @@ fn a_reader_waits_for_no_entry_behind_which_something_was_put_that_has_ended_sin
     assert!(!is_shown(&of_last));
 }
 
+/// A record is put anew and ends at 3,005; before that is committed, one reader comes at 3,000 and others at 3,500. How many
+/// answers of the later ones show it, and how many entries they take.
+fn shown_to_later_readers() -> (usize, u64) {
+    let engine = Memory::default();
+    let mut replica = shard(&engine);
+    let (key, value) = (Bytes::from_static(b"a"), Bytes::from_static(b"w"));
+    let mutations = vec![Mutation::Put { key, value, expires_ms: Some(3_005) }];
+    replica.write(Token(1), Command { mutations, ..time_passes() }, &mut Vec::new());
+    let (mut out, sequence) = (Collected::default(), replica.consensus.ticks() * 100);
+    replica.collect(&engine, at(2_990), sequence, &mut out).expect("it is in memory");
+    replica.answer_confirmed(Token(2), get("a"), &engine, at(3_000), &mut out).expect("it is in memory");
+    let last = replica.consensus.last_index();
+    for token in 3..103 {
+        replica.answer_confirmed(Token(token), get("a"), &engine, at(3_500), &mut out).expect("it is in memory");
+    }
+    let mut answers = settle(&mut replica, &engine, at(3_500));
+    answers.extend(settle(&mut replica, &engine, at(3_500)));
+    answers.retain(|(token, _)| token.0 > 2);
+    assert_eq!(answers.len(), 100);
+    (answers.chunks(1).filter(|answer| is_shown(answer)).count(), replica.consensus.last_index() - last)
+}
+
+#[test]
+fn a_reader_is_not_shown_what_was_written_before_the_entry_of_an_earlier_one_and_has_ended_since() {
+    assert_eq!(shown_to_later_readers(), (0, 1), "they wait for one more entry together");
+}
+
 #[test]
 fn a_leader_of_a_later_term_does_not_wait_for_what_it_had_under_way_before() {
     let engine = Memory::default();
@@ -344,6 +371,10 @@ fn planted_bugs_of_expiry_are_noticed() {
     let entries = entries_of_a_thousand_readers(&mut shard(&engine), &engine);
     crate::planted::plant(None);
     assert_eq!(entries, 1_000);
+    crate::planted::plant(Some(Planted::EarlierTimeEnough));
+    let shown = shown_to_later_readers();
+    crate::planted::plant(None);
+    assert_eq!(shown, (100, 0));
     crate::planted::plant(Some(Planted::IssueTimeNotFollowed));
     let causal = FormatLevel::CAUSAL_VERSIONS;
     let is_shown = is_shown_after_a_request_issued_ahead(causal, causal);

@@ -80,7 +80,7 @@ impl Leadership {
     pub fn is_fenced_by(&self, cluster: &ClusterId, token: u64) -> Option<String> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).get(cluster).copied();
         let advice = if taken.is_some_and(|taken| taken < token) {
-            "another operator, with a Lease of its own, gives the database orders: stop one of them".to_owned()
+            "another operator, with a Lease of its own, gives the database orders: stop one of them, then restart the pods of the other".to_owned()
         } else if past(token, Timestamp::now()).is_none() {
             let next = token.saturating_add(1);
             format!(

@@ -32,7 +32,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap().success());
 }
 
-fn last_segment(volume: &Path) -> std::path::PathBuf {
+fn last_segment(volume: &Path) -> PathBuf {
     let mut segments: Vec<_> = fs::read_dir(volume.join("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
     segments.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
     segments.sort();

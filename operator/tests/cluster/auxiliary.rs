@@ -39,7 +39,7 @@ async fn what_stands_beside_the_stateful_sets_comes_back_while_the_resource_is_p
             ground.log.clear();
             ground.objects.edit(&Ground::key("configmaps", "shop"), |map| map["data"]["seeds"] = json!("theirs"));
             let gone = ALL.iter().filter(|(kind, _)| *kind != "configmaps");
-            gone.for_each(|(kind, name)| drop(ground.objects.remove(&Ground::key(kind, name))));
+            gone.for_each(|(kind, name)| ground.objects.remove(&Ground::key(kind, name)));
         });
         // It knows of nothing that it has written, as after a word of each change.
         world.take_over();

@@ -255,6 +255,7 @@ fn report() -> Report {
             map_epoch: Epoch(5),
             disk_full: true,
             disk_stalled: true,
+            store_doubtful: true,
             disk_bytes: 1 << 30,
             replicas: 4,
             lost: vec![(ShardId(7), ReplicaId(3))],

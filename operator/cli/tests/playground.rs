@@ -223,7 +223,7 @@ fn database_of_one_node_whose_folder_was_deleted_is_not_founded_anew() {
     ground.run(&["playground", "down"]).good();
     fs::remove_dir_all(ground.path(".skerry/shop/nodes/shop-a-0/data")).unwrap();
     ground.run(&["playground", "up", "-f", "shop.yaml", "--detach", "--wait", "--wait-seconds", "10"]).bad("settle");
-    ground.await_status("shop/nodes/shop-a-0/data, and is gone");
+    ground.await_status("shop/nodes/shop-a-0/data has no identity");
     let status = ground.run(&["playground", "status"]).stdout();
     assert!(!status.contains("Settled"), "{status}");
     ground.run(&["get", "customers", "Miller", "--timeout", "2s"]).bad("failed to find the database");

@@ -8,7 +8,6 @@ use crate::ids::NodeId;
 use crate::log::{EntryKind, HardState, RecoveredLog};
 use crate::map::Role;
 use crate::message::{RaftEnvelope, RaftKind};
-use crate::replica::SnapshotStarts;
 use crate::replica::state::{FIRST, ReplicaState};
 use crate::replica::tests::{Memory, NOW, blank, copy, descriptor, follow, lead, leader, message, open, sent};
 use crate::time::Version;
@@ -146,21 +145,6 @@ fn a_copy_without_records_applies_nothing() {
         (replica.consensus.committed(), replica.consensus.raft_applied(), replica.state().applied),
         (4, 4, applied)
     );
-}
-
-#[test]
-fn snapshots_are_begun_as_long_as_there_is_a_start_left_in_the_period() {
-    let engine = Memory::default();
-    for (starts, begun) in [(0, 0), (1, 1), (2, 2), (3, 2)] {
-        let mut replica = copy(&[(2, 1), (3, 1), (4, 1)], 2, &engine);
-        lead(&mut replica, &engine);
-        for from in [2, 3] {
-            let ask = RaftEnvelope { reject: true, request_snapshot: 4, ..message(from, RaftKind::AppendResponse, 2) };
-            replica.step(NodeId(from), ask);
-        }
-        let out = collected(&mut replica, &engine, |out| out.snapshot_starts = SnapshotStarts(starts));
-        assert_eq!((replica.transfers.ids().len(), out.snapshot_starts.0), (begun, starts - begun), "{starts}");
-    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(super) fn invent(random: &mut Random, seen: &Seen<'_>) -> (NodeId, PeerMessa
     let shard = if own.is_empty() { random.pick(seen.copies).1.shard } else { random.pick(&own).1.shard };
     let of_shard: Vec<_> = seen.copies.iter().filter(|(_, copy)| copy.shard == shard).collect();
     let (to, target) = *random.pick(&of_shard);
-    let own = of_shard.iter().find(|copy| is_own(*copy));
+    let own = of_shard.iter().find(|copy| is_own(copy));
     let from = own.map_or_else(|| random.pick(&of_shard).1.replica, |copy| copy.1.replica);
     let held = target.layout.generation.0;
     let generation = Generation(if random.is_one_in(6) { random.number(held) } else { held });

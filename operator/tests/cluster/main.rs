@@ -15,7 +15,6 @@ mod server;
 mod wanted;
 mod world;
 
-mod auxiliary;
 mod by_hand;
 mod caught;
 mod chaos;

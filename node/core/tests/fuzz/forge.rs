@@ -50,7 +50,11 @@ impl<'a> Seen<'a> {
     /// A real message: often one that the liar's node has sent, since of others its word does not count.
     fn any(&self, random: &mut Random) -> &'a Sent {
         let own: Vec<&Sent> = self.sent.iter().filter(|(from, ..)| *from == self.liar).collect();
-        if own.is_empty() || random.is_one_in(3) { random.pick(self.sent) } else { random.pick(&own) }
+        if own.is_empty() || random.is_one_in(3) {
+            return random.pick(self.sent);
+        }
+        let &picked = random.pick(&own);
+        picked
     }
 
     fn node(&self, random: &mut Random) -> NodeId {

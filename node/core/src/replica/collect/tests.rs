@@ -9,7 +9,7 @@ use crate::log::{EntryKind, HardState, RecoveredLog};
 use crate::map::Role;
 use crate::message::{RaftEnvelope, RaftKind};
 use crate::replica::state::{FIRST, ReplicaState};
-use crate::replica::tests::{Memory, NOW, blank, copy, descriptor, follow, lead, leader, message, open, sent};
+use crate::replica::tests::{Memory, NOW, blank, copy, descriptor, follow, leader, message, open, sent};
 use crate::time::Version;
 
 /// What the copy wants done, all of which is durable at once. `ask` says within which bounds.

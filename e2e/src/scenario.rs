@@ -7,7 +7,6 @@
 mod await_condition;
 mod checker;
 mod clumsy_hands;
-mod command_line;
 mod dump;
 mod hosts;
 mod judge;
@@ -32,7 +31,6 @@ mod host_lost;
 mod image_change;
 mod import_flights;
 mod install_and_ready;
-mod majority_lost;
 mod operator_gone;
 mod operator_killed_midway;
 mod refused_specs;
@@ -135,11 +133,7 @@ pub const ALL: &[Scenario] = &[
         claim: "a zone that crashes and returns loses nothing",
         run: zone_crash_and_return::run,
     },
-    Scenario {
-        name: "host_lost",
-        claim: "a host that is gone for good is replaced; with a majority gone the database goes on from what is left",
-        run: host_lost::run,
-    },
+    Scenario { name: "host_lost", claim: "a host that is gone for good is replaced", run: host_lost::run },
     Scenario {
         name: "host_cut_off",
         claim: "a host that is cut off, also one way only, holds nobody up",

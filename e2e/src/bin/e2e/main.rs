@@ -31,7 +31,7 @@ struct Args {
     /// Tell a line for each scenario, and its steps only if it fails.
     #[arg(long)]
     brief: bool,
-    /// Folder with skerry-node.tar, skerry-operator.tar, skerry-check.tar, and the program skerry.
+    /// Folder with skerry-node.tar, skerry-operator.tar and skerry-check.tar.
     #[arg(long, default_value = "target/images-e2e")]
     images: PathBuf,
     /// Tag of the images.

@@ -43,7 +43,7 @@ fn one_sync_runs_at_a_time() {
 }
 
 #[test]
-fn a_disk_that_stalls_or_answers_again_is_told_at_once() {
+fn a_disk_that_stalls_is_told_at_once() {
     let engine = Memory::default();
     let mut node = node(&engine);
     settled(&mut node, &engine);
@@ -64,9 +64,6 @@ fn a_disk_that_stalls_or_answers_again_is_told_at_once() {
     }
     assert_eq!(told(&mut node), Some(true));
     assert!(node.others.liveness().is_stalled(node.identity.node));
-    node.handle(Input::LogDurable { sequence }, &engine, NOW).expect("it is in memory");
-    assert!((0..1_000).any(|_| told(&mut node) == Some(false)));
-    assert!(!node.others.liveness().is_stalled(node.identity.node));
 }
 
 #[test]

@@ -84,9 +84,9 @@ fn held(status: &Status, node: NodeId) -> Held {
 }
 
 fn state(status: &Status, node: NodeId, wanted: NodeState) -> &'static str {
-    let full = status.nodes.iter().any(|(r, _)| r.node == node && r.disk_full);
-    let stalled = status.nodes.iter().any(|(r, _)| r.node == node && r.disk_stalled);
-    let doubtful = status.nodes.iter().any(|(r, _)| r.node == node && r.store_doubtful);
+    let report = status.nodes.iter().map(|(report, _)| report).find(|report| report.node == node);
+    let (full, stalled, doubtful) =
+        report.map_or((false, false, false), |report| (report.disk_full, report.disk_stalled, report.store_doubtful));
     match (wanted, is_heard(status, node)) {
         (NodeState::Removed, _) => "removed",
         (_, false) => "silent",

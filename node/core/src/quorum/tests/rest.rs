@@ -16,6 +16,8 @@ use crate::record::Stamp;
 
 /// Ticks of ten minutes: by then copies compare whatever they know.
 const LONG_TICKS: u64 = 12_500;
+/// With so many layouts behind it a change is not turned back any more.
+const BACK_MAX: usize = 9;
 
 pub(super) struct Told(Vec<Option<QuorumReport>>);
 
@@ -42,6 +44,8 @@ impl World {
     /// The next step of the one change that there is, or the step back, if it is allowed.
     pub(super) fn change(&mut self, is_back: bool) {
         let layout = self.layouts.last().expect("there is one");
+        // What turns back is bounded, so that a run ends: the steps that lead to the end are always free.
+        let is_back = is_back && self.layouts.len() < BACK_MAX;
         let step = match layout.change.as_ref().map(|change| change.stage) {
             None if self.layouts.len() == 1 => Step::Begin(self.next.clone()),
             None => return,
@@ -50,10 +54,7 @@ impl World {
             Some(Stage::ReadNew) => Step::NewOnly,
             Some(Stage::NewOnly) => Step::Settle,
         };
-        // What turns back is bounded, so that runs end.
-        if self.layouts.len() < 12 {
-            self.layouts.extend(layout.after(&step, &Told::of(&self.hosts)).ok());
-        }
+        self.layouts.extend(layout.after(&step, &Told::of(&self.hosts)).ok());
     }
 
     /// Nothing is lost any more, the change comes to its end, and all copies become equal.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+use super::super::layout::Layout;
 use super::super::shown::Resolve;
 use super::world::{Asked, World};
 use crate::command::{ReadResult, Record};
@@ -63,12 +64,13 @@ impl World {
         }
     }
 
-    /// Whoever reads next sees no less, though nobody knows whether these writes have succeeded. That holds where reads are
-    /// of one set: where they turn to another one, copies that have answered alike may all be of the first. And only where
-    /// reads meet one another at all.
+    /// Whoever reads next sees no less, though nobody knows whether these writes have succeeded. That holds with R at least
+    /// W, where reads are of one set: where they turn to another one, copies that have answered alike may all be of the
+    /// first. And only where reads see what was acknowledged.
     fn was_shown(&mut self, copy: usize, key: &Bytes, stamps: BTreeSet<Stamp>) {
         let view = self.hosts[copy].replica.as_ref().map(|replica| replica.view());
-        if self.overlap && view.is_some_and(|view| view.layout.change.is_none()) {
+        let is_monotonic = |layout: &Layout| layout.change.is_none() && layout.current.read >= layout.current.write;
+        if self.overlap && view.is_some_and(|view| is_monotonic(&view.layout)) {
             self.known.entry(key.clone()).or_default().extend(stamps);
         }
     }

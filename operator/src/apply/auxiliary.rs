@@ -20,6 +20,17 @@ use super::written::key;
 
 /// Noted as an object's text: there is none.
 const NONE: &str = "";
+/// Before an object's text: it is there, and was not made to be so.
+const AS_IT_IS: &str = "as it is: ";
+
+/// What is done with an object that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// It is written as it is wanted.
+    AsWanted,
+    /// It stays as a person has it.
+    AsItIs,
+}
 
 fn is_absent(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(refused) if refused.code == 404)
@@ -27,21 +38,22 @@ fn is_absent(error: &kube::Error) -> bool {
 
 impl Writer<'_> {
     /// Writes it, unless it is as it was written. True if it is another from now on, or may be.
-    pub(super) async fn write_auxiliary(&self, auxiliary: Auxiliary) -> Result<bool, ApplyError> {
+    pub(super) async fn write_auxiliary(&self, auxiliary: Auxiliary, keep: Keep) -> Result<bool, ApplyError> {
         let of = self.blueprint();
         match auxiliary {
-            Auxiliary::ServiceAccount => self.put(service_account(&of)).await,
+            Auxiliary::ServiceAccount => self.put(service_account(&of), keep).await,
             Auxiliary::Services => {
                 let [clients, nodes] = services(&of);
-                Ok(self.put(clients).await? | self.put(nodes).await?)
+                Ok(self.put(clients, keep).await? | self.put(nodes, keep).await?)
             }
-            Auxiliary::ConfigMap => self.put(config_map(&of)).await,
+            Auxiliary::ConfigMap => self.put(config_map(&of), keep).await,
             Auxiliary::NetworkPolicy => match &self.context.policies {
-                Some(operator) => self.put(network_policy(&of, operator)).await,
+                Some(operator) => self.put(network_policy(&of, operator), keep).await,
+                None if keep == Keep::AsItIs => Ok(false),
                 None => self.drop_policy(network_policy(&of, &OperatorPods::default())).await.map(|()| false),
             },
             Auxiliary::DisruptionBudget { pods, one_may_go } => {
-                self.put(disruption_budget(&of, pods, one_may_go)).await
+                self.put(disruption_budget(&of, pods, one_may_go), keep).await
             }
         }
     }
@@ -65,12 +77,13 @@ impl Writer<'_> {
     }
 
     /// True if it was not fresh.
-    async fn put<K>(&self, object: K) -> Result<bool, ApplyError>
+    async fn put<K>(&self, object: K, keep: Keep) -> Result<bool, ApplyError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
     {
         let (kind, name, key) = (K::kind(&()).into_owned(), object.name_any(), key(&object));
-        let text = serde_json::to_string(&object).unwrap_or_default();
+        let wanted = serde_json::to_string(&object).unwrap_or_default();
+        let text = if keep == Keep::AsItIs { format!("{AS_IT_IS}{wanted}") } else { wanted };
         if self.context.written.is_fresh(&key, &text) {
             return Ok(false);
         }
@@ -83,6 +96,10 @@ impl Writer<'_> {
                 let of = there.labels().get(DATABASE_LABEL).filter(|of| **of != self.names.database);
                 let of = of.map_or_else(|| "somebody else".to_owned(), |of| format!("database {of}"));
                 return Err(ApplyError::NotOurs { kind, name, of });
+            }
+            Some(there) if keep == Keep::AsItIs => {
+                self.context.written.note(key, text, there.resource_version());
+                return Ok(false);
             }
             Some(there) => {
                 let mut object = object;

@@ -14,6 +14,7 @@ use skerry_operator_core::{Answer, Decision, Guard, Invalid, Next, Round, words}
 use skerry_program::chain::chain;
 use tokio::time::Instant;
 
+use super::auxiliary::Keep;
 use super::whose::ForeignVolume;
 use crate::context::Context;
 use crate::events;
@@ -186,8 +187,11 @@ impl<'a> Writer<'a> {
     async fn write(&mut self, write: &ObjectWrite) -> Result<Answer, ApplyError> {
         match write {
             ObjectWrite::TakeSecret { is_at_rest } => self.take_secret(*is_at_rest).await.map(|()| Answer::Done),
+            ObjectWrite::Missing(auxiliary) => {
+                self.write_auxiliary(*auxiliary, Keep::AsItIs).await.map(|_| Answer::Done)
+            }
             ObjectWrite::Auxiliary(auxiliary) => {
-                let is_another = self.write_auxiliary(*auxiliary).await?;
+                let is_another = self.write_auxiliary(*auxiliary, Keep::AsWanted).await?;
                 let is_budget = matches!(auxiliary, Auxiliary::DisruptionBudget { .. });
                 Ok(if is_another && is_budget { Answer::BudgetRenewed } else { Answer::Done })
             }

@@ -15,6 +15,7 @@ mod server;
 mod wanted;
 mod world;
 
+mod auxiliary;
 mod by_hand;
 mod caught;
 mod chaos;

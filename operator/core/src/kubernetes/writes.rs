@@ -34,6 +34,8 @@ pub enum ObjectWrite {
     },
     /// Write an object that stands beside the StatefulSets, unless it is as it was written.
     Auxiliary(Auxiliary),
+    /// Make an object that stands beside the StatefulSets, if there is none. One that is there stays as a person has it.
+    Missing(Auxiliary),
     /// A write to what holds data, or of the database itself.
     Action(Action),
 }
@@ -113,31 +115,34 @@ impl Write for ObjectWrite {
                 | Action::DeleteSet { .. },
             ) => GivesUp::Process,
             Self::Action(Action::DeleteClaim { .. }) => GivesUp::Volume,
-            Self::TakeSecret { .. } | Self::Auxiliary(_) | Self::Action(_) => GivesUp::Nothing,
+            Self::TakeSecret { .. } | Self::Auxiliary(_) | Self::Missing(_) | Self::Action(_) => GivesUp::Nothing,
         }
     }
 }
 
 /// The writes of a round. `drift` says of a StatefulSet whether it is as it is to be.
 ///
-/// While the resource is paused, or cannot be carried out, a database that was founded keeps its Secret, without which no pod
-/// of it starts again, and its disruption budget, by which Kubernetes evicts its pods. While it is not known what there is,
-/// nothing is written that follows from it.
+/// None of the objects beside the StatefulSets follows from the spec. So a database that was founded keeps them also while
+/// its spec cannot be carried out: without its Secret no pod starts again, without the Services no name leads to a node, and
+/// by the disruption budget Kubernetes evicts pods. While the resource is paused those that are gone are made again, and
+/// the others stay as a person has them, but for the budget. While it is not known what there is, nothing is written that
+/// follows from it.
 pub fn writes(
     ground: &Ground<'_>,
     decision: &Result<Decision, Invalid>,
     drift: impl Fn(&Set) -> Drift,
 ) -> Agenda<ObjectWrite> {
-    let budget = budget(ground, decision);
     let secret = |is_at_rest| Batch { is_needed: true, ..Batch::of([ObjectWrite::TakeSecret { is_at_rest }]) };
-    let decision = match decision {
-        Ok(decision) if !decision.validated.paused => decision,
-        Ok(_) | Err(_) if ground.observed.founded => return Agenda::new(vec![secret(true), beside(budget)], None),
-        Ok(_) | Err(_) => return Agenda::new(vec![], None),
-    };
+    let is_paused = ground.database.spec.paused;
+    let write = |which| if is_paused { ObjectWrite::Missing(which) } else { ObjectWrite::Auxiliary(which) };
     let others =
         [Auxiliary::ServiceAccount, Auxiliary::Services, Auxiliary::ConfigMap, Auxiliary::NetworkPolicy].into_iter();
-    let beside = beside(others.map(ObjectWrite::Auxiliary).chain(budget));
+    let beside = beside(others.map(write).chain(budget(ground, decision)));
+    let decision = match decision {
+        Ok(decision) if !is_paused => decision,
+        Ok(_) | Err(_) if ground.observed.founded => return Agenda::new(vec![secret(true), beside], None),
+        Ok(_) | Err(_) => return Agenda::new(vec![], None),
+    };
     if decision.plan.waits.iter().any(|wait| matches!(wait, Wait::SlotsUnknown(_))) {
         return Agenda::new(vec![secret(true), beside], None);
     }

@@ -139,7 +139,7 @@ impl Act {
             {
                 self.pending = Pending::Budget(self.post(What::Budget(pods, one_may_go), place));
             }
-            Next::Write(ObjectWrite::TakeSecret { .. } | ObjectWrite::Auxiliary(_), _) => {
+            Next::Write(ObjectWrite::TakeSecret { .. } | ObjectWrite::Auxiliary(_) | ObjectWrite::Missing(_), _) => {
                 self.round.heard(Ok(Answer::Done))
             }
             Next::Write(ObjectWrite::Action(action), _) => {

@@ -72,6 +72,7 @@ fn name(write: &ObjectWrite) -> &'static str {
         ObjectWrite::TakeSecret { is_at_rest: false } => "secret",
         ObjectWrite::Auxiliary(Auxiliary::DisruptionBudget { .. }) => "budget",
         ObjectWrite::Auxiliary(_) => "beside",
+        ObjectWrite::Missing(_) => "missing",
         ObjectWrite::Action(Action::ApplySet { .. }) => "apply",
         ObjectWrite::Action(Action::DeletePod { .. }) => "restart",
         ObjectWrite::Action(Action::GrowClaim { .. }) => "grow",
@@ -129,6 +130,7 @@ fn what_is_written_follows_from_what_is_known_wanted_and_failed() {
     let changed = Drift { is_changed: true, ..Drift::default() };
     let paused = r#"{"replicas": 1, "replicationFactor": 1, "zones": ["a"], "paused": true}"#;
     let invalid = r#"{"replicas": 1, "zones": ["a"]}"#;
+    let both = r#"{"replicas": 1, "zones": ["a"], "paused": true}"#;
     let cases = [
         (all, "secret beside beside beside beside budget restart grow", None),
         (Case { drift: stale, ..all }, "secret beside beside beside beside budget apply restart grow", None),
@@ -143,10 +145,11 @@ fn what_is_written_follows_from_what_is_known_wanted_and_failed() {
         (Case { failing: "restart", ..all }, "secret beside beside beside beside budget restart grow", Some("restart")),
         (Case { failing: "grow", ..all }, "secret beside beside beside beside budget restart grow", Some("grow fails")),
         (Case { unseen: true, ..all }, "kept beside beside beside beside budget", None),
-        (Case { spec: paused, ..all }, "kept budget", None),
-        (Case { spec: invalid, ..all }, "kept budget", None),
-        (Case { spec: invalid, failing: "kept", ..all }, "kept budget", Some("kept fails")),
-        (Case { spec: paused, unseen: true, ..all }, "kept budget", None),
+        (Case { spec: paused, ..all }, "kept missing missing missing missing budget", None),
+        (Case { spec: both, ..all }, "kept missing missing missing missing budget", None),
+        (Case { spec: invalid, ..all }, "kept beside beside beside beside budget", None),
+        (Case { spec: invalid, failing: "kept", ..all }, "kept beside beside beside beside budget", Some("kept fails")),
+        (Case { spec: paused, unseen: true, ..all }, "kept missing missing missing missing budget", None),
         (Case { unseen: true, founded: false, ..all }, "kept beside beside beside beside", None),
         (Case { spec: paused, founded: false, ..all }, "", None),
         (Case { spec: invalid, founded: false, ..all }, "", None),

@@ -6,6 +6,7 @@
 //! and so is what it holds. So a refusal ends the round only once nobody else is awaited, or if all copies would say it.
 
 use super::attempts::Sent;
+use crate::planted::{Planted, is_planted};
 
 /// What has come of an attempt that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl<A, F> Round<A, F> {
     /// An attempt was answered.
     pub fn answered(&mut self, sent: &Sent, attempt: u32, answer: A) -> Next<A, F> {
         self.asked = self.asked.saturating_sub(1);
-        if !self.is_write || sent.is_last(attempt) {
+        if !self.is_write || sent.is_last(attempt) || is_planted(Planted::EarlierAnswerCounts) {
             return Next::Answered(answer);
         }
         if !self.is_waiting() {

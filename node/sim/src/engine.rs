@@ -98,7 +98,7 @@ impl Store {
         self.memory.crash(rng.random_range(0..=self.memory.unsynced()));
         let mut watched = self.watched.borrow_mut();
         watched.digests.clear();
-        (watched.fails_after, watched.syncs_before_failure) = (None, None);
+        watched.fails_after = None;
     }
 
     /// It fails after so many calls more.
@@ -108,13 +108,17 @@ impl Store {
 
     /// It fails no more, if it has not yet.
     pub(crate) fn mend(&self) {
-        let mut watched = self.watched.borrow_mut();
-        (watched.fails_after, watched.syncs_before_failure) = (None, None);
+        self.watched.borrow_mut().fails_after = None;
     }
 
     /// The sync after so many more fails.
     pub(crate) fn fail_sync_after(&self, syncs: u32) {
         self.watched.borrow_mut().syncs_before_failure = Some(syncs);
+    }
+
+    /// No sync fails that has not yet.
+    pub(crate) fn spare_syncs(&self) {
+        self.watched.borrow_mut().syncs_before_failure = None;
     }
 
     /// True if a sync has failed since this was asked.

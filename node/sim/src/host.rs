@@ -336,6 +336,17 @@ pub(crate) enum Lost {
     Store,
 }
 
+impl Lost {
+    /// This, and what was lost before it and told to nobody.
+    pub(crate) fn and(self, before: Option<Self>) -> Self {
+        match (self, before) {
+            (lost, None) => lost,
+            (Self::Shards(now), Some(Self::Shards(before))) => Self::Shards(now.into_iter().chain(before).collect()),
+            (Self::Store, Some(_)) | (Self::Shards(_), Some(Self::Store)) => Self::Store,
+        }
+    }
+}
+
 /// What is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Synced {

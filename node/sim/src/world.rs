@@ -381,11 +381,12 @@ impl World {
         self.may_fail_start(id);
         let Some(host) = self.hosts.get_mut(&id) else { return };
         let start = Start { seed: self.seed, time: self.time, setting: &self.setting };
-        let lost = host.untold.take().unwrap_or(lost);
+        let lost = lost.and(host.untold.take());
         if let Err(error) = host.start(&start, lost.clone()) {
             assert!(host.engine.take_failed_sync(), "a store that was just opened fails: {error}");
             return self.end_start(id, lost);
         }
+        host.engine.spare_syncs();
         let (boot, delay) = (host.boot, self.rng.random_range(0..self.setting.first_tick_max));
         host.tick_first(self.time + delay);
         self.checker.restarted(host);

@@ -188,7 +188,7 @@ with_bugs_of_quorum_tables! {
     /// The pieces of a snapshot are stored in any order.
     PieceOutOfOrder by seeds(1_000),
     /// A piece of an earlier transfer is stored as one of the transfer under way.
-    PieceOfOtherTransfer by seeds(2_000),
+    PieceOfOtherTransfer by seeds(100),
     /// A damaged piece of a snapshot is stored.
     PieceUnchecked by seeds(100),
     /// A copy that knows no leader of its term gives its records up for whoever offers a snapshot.
@@ -290,7 +290,7 @@ with_bugs_of_quorum_tables! {
     /// A shard whose leader did not answer counts as one that agreed.
     MissingAnswerIsYes by seeds(2_000),
     /// An answer to an earlier question counts for the present one.
-    OtherQuestionAnswered by seeds(2_000),
+    OtherQuestionAnswered by test("src/node/stewardship/tests.rs", "an_answer_to_another_question_that_counts_is_noticed"),
     /// A node is removed without asking whether it drains.
     RemovedUndrained by test("src/system/tests/cases.rs", "bugs_of_removals_are_caught"),
     /// A certificate counts for a node that was started or drained anew since.

@@ -141,6 +141,16 @@ mod tests {
         assert_eq!(round.failed(&mut sent, 1, "closing", REFUSED), Texts::Answered("written"));
     }
 
+    #[cfg(feature = "planted")]
+    #[test]
+    fn an_earlier_attempts_answer_that_counts_while_a_later_one_is_awaited_is_noticed() {
+        let (mut round, sent) = asked(2, true);
+        crate::planted::plant(Some(Planted::EarlierAnswerCounts));
+        let next = round.answered(&sent, 0, "written");
+        crate::planted::plant(None);
+        assert_ne!(next, Texts::Wait);
+    }
+
     /// Both later connections break, then the first copy answers at last.
     #[test]
     fn a_round_ends_where_an_early_answer_is_all_that_will_come() {

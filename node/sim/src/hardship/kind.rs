@@ -69,7 +69,7 @@ pub enum Hardship {
     FailedSyncs,
     /// For a while some clients do not reach some nodes, or reach them and get no answer.
     ClientsCutOff,
-    /// Answers to clients come late, also after the client has given up and asked again.
+    /// Answers to clients and operators come late, also after they have given up and asked again.
     LateAnswers,
     /// Single messages between nodes arrive a second time, later by up to several election time-outs.
     LateRepeats,

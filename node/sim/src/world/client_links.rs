@@ -1,4 +1,5 @@
-//! The links between clients and nodes: for a while some carry no requests, or no answers, and answers come late.
+//! The links between clients and nodes: for a while some carry no requests, or no answers. Answers to clients and operators
+//! come late.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use super::step::Given;
 use crate::hardship::Hardship;
 use crate::world::{Event, MILLISECOND, SECOND, World};
 
-/// The latest that an answer comes, in microseconds: clients have given up the request, most often the operation, too.
+/// The latest that an answer comes, in microseconds: whoever asked has given up the request, most often the operation, too.
 const LATE_MAX: u64 = 5 * SECOND;
 /// Requests of which it is known who asked. What was asked long ago is answered by nobody.
 const ASKED_MAX: usize = 4_096;
@@ -67,8 +68,8 @@ impl ClientLinks {
         cut.is_some_and(|cut| *cut == what || *cut == Cut::Both)
     }
 
-    fn delay(&mut self, token: Token) -> Option<u64> {
-        let is_late = self.asked.contains_key(&token) && self.rng.random_range(0..1_000) < self.late;
+    fn delay(&mut self) -> Option<u64> {
+        let is_late = self.rng.random_range(0..1_000) < self.late;
         is_late.then(|| self.rng.random_range(0..LATE_MAX))
     }
 }
@@ -95,7 +96,7 @@ impl World {
     /// A token for a request of a client.
     pub(crate) fn token_of_client(&mut self, client: usize) -> Token {
         let token = self.token();
-        if [Hardship::ClientsCutOff, Hardship::LateAnswers].iter().any(|hardship| self.setting.has(*hardship)) {
+        if self.setting.has(Hardship::ClientsCutOff) {
             let asked = &mut self.client_links.asked;
             asked.insert(token, client);
             while asked.len() > ASKED_MAX {
@@ -134,7 +135,7 @@ impl World {
     /// An answer is on its way: it arrives at once, as most do, or late.
     pub(super) fn bring(&mut self, token: Token, answer: Answer, given: Option<Given>) {
         let may_be_late = self.is_troubled && self.setting.has(Hardship::LateAnswers);
-        match if may_be_late { self.client_links.delay(token) } else { None } {
+        match if may_be_late { self.client_links.delay() } else { None } {
             Some(delay) => {
                 self.has_struck(Hardship::LateAnswers);
                 self.after(delay, Event::Answer { token, answer: Box::new(answer), given });

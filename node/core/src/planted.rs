@@ -190,7 +190,7 @@ with_bugs_of_quorum_tables! {
     /// A piece of an earlier transfer is stored as one of the transfer under way.
     PieceOfOtherTransfer by seeds(100),
     /// A damaged piece of a snapshot is stored.
-    PieceUnchecked by seeds(100),
+    PieceUnchecked by seeds(200),
     /// A copy that knows no leader of its term gives its records up for whoever offers a snapshot.
     RecordsGivenUpForAnybody by test("src/replica/snapshots/tests.rs", "planted_bugs_of_offers_are_noticed"),
     /// An offer that its leader has given up begins a transfer anew that is under way.

@@ -135,7 +135,8 @@ impl World {
     /// An answer is on its way: it arrives at once, as most do, or late.
     pub(super) fn bring(&mut self, token: Token, answer: Answer, given: Option<Given>) {
         let may_be_late = self.is_troubled && self.setting.has(Hardship::LateAnswers);
-        match if may_be_late { self.client_links.delay() } else { None } {
+        let delay = if may_be_late { self.client_links.delay() } else { None };
+        match delay {
             Some(delay) => {
                 self.has_struck(Hardship::LateAnswers);
                 self.after(delay, Event::Answer { token, answer: Box::new(answer), given });

@@ -26,6 +26,9 @@ with_bugs_of_quorum_tables! {
     ReplacedEntriesKept by test("src/replica/consensus/persistence/tests.rs", "entries_that_are_kept_though_replaced_are_noticed"),
     /// The log is not told where a copy's entries begin.
     LogStartUntold by seeds(100),
+    /// A process goes on after a failed sync, and takes for durable what that was of. Planted in the simulator's model of a
+    /// process: the node's own is in its log's thread and its syncer.
+    FailedSyncIgnored by seeds(100),
     /// A new copy speaks before the store has made it durable.
     NewCopySpeaksEarly by schedules("Members", 200),
     /// What a new process finds in its store counts as durable although nobody has synced it.
@@ -184,8 +187,10 @@ with_bugs_of_quorum_tables! {
     SnapshotForgotten by test("tests/search/restarts.rs", "a_copy_whose_log_does_not_know_of_its_snapshot_yet_stands_at_it_after_a_restart"),
     /// The pieces of a snapshot are stored in any order.
     PieceOutOfOrder by seeds(1_000),
+    /// A piece of an earlier transfer is stored as one of the transfer under way.
+    PieceOfOtherTransfer by seeds(100),
     /// A damaged piece of a snapshot is stored.
-    PieceUnchecked by seeds(100),
+    PieceUnchecked by seeds(200),
     /// A copy that knows no leader of its term gives its records up for whoever offers a snapshot.
     RecordsGivenUpForAnybody by test("src/replica/snapshots/tests.rs", "planted_bugs_of_offers_are_noticed"),
     /// An offer that its leader has given up begins a transfer anew that is under way.
@@ -284,6 +289,8 @@ with_bugs_of_quorum_tables! {
     // Certificates.
     /// A shard whose leader did not answer counts as one that agreed.
     MissingAnswerIsYes by seeds(2_000),
+    /// An answer to an earlier question counts for the present one.
+    OtherQuestionAnswered by test("src/node/stewardship/tests.rs", "an_answer_to_another_question_that_counts_is_noticed"),
     /// A node is removed without asking whether it drains.
     RemovedUndrained by test("src/system/tests/cases.rs", "bugs_of_removals_are_caught"),
     /// A certificate counts for a node that was started or drained anew since.
@@ -405,9 +412,7 @@ with_bugs_of_quorum_tables! {
 }
 
 #[cfg(feature = "planted")]
-pub(crate) use switch::is_planted;
-#[cfg(feature = "planted")]
-pub use switch::plant;
+pub use switch::{is_planted, plant};
 
 /// No bug is ever planted in production.
 #[cfg(not(feature = "planted"))]

@@ -183,7 +183,7 @@ impl Client {
         let is_anywhere = is_local || is_quorum;
         let host = self.leader.filter(|l| up.contains(l) && !is_anywhere).or(anyone);
         let host = world.coordinator(&up).filter(|_| is_quorum).or(host);
-        let token = if host.is_some() { world.token() } else { Token(u64::MAX) };
+        let token = if host.is_some() { world.token_of_client(self.number) } else { Token(u64::MAX) };
         underway.asked = Some(Asked { token, at: world.time, host });
         if let Some(host) = host {
             underway.may_have_happened |= send(&underway, token, host, world);

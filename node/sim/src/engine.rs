@@ -24,6 +24,10 @@ struct Watched {
     fails_after: Option<u32>,
     /// Number of records of tables that were put so far.
     puts: u64,
+    /// The number of syncs that succeed before one fails. `None` = none fails.
+    syncs_before_failure: Option<u32>,
+    /// A sync has failed.
+    has_failed_sync: bool,
 }
 
 struct Digest {
@@ -105,6 +109,21 @@ impl Store {
     /// It fails no more, if it has not yet.
     pub(crate) fn mend(&self) {
         self.watched.borrow_mut().fails_after = None;
+    }
+
+    /// The sync after so many more fails.
+    pub(crate) fn fail_sync_after(&self, syncs: u32) {
+        self.watched.borrow_mut().syncs_before_failure = Some(syncs);
+    }
+
+    /// No sync fails that has not yet.
+    pub(crate) fn spare_syncs(&self) {
+        self.watched.borrow_mut().syncs_before_failure = None;
+    }
+
+    /// True if a sync has failed since this was asked.
+    pub(crate) fn take_failed_sync(&self) -> bool {
+        std::mem::take(&mut self.watched.borrow_mut().has_failed_sync)
     }
 
     /// What is there now, whatever fails.
@@ -205,6 +224,15 @@ impl Engine for Store {
     }
 
     fn sync(&self) -> Result<(), EngineError> {
+        let mut watched = self.watched.borrow_mut();
+        match &mut watched.syncs_before_failure {
+            None => {}
+            Some(0) => {
+                (watched.syncs_before_failure, watched.has_failed_sync) = (None, true);
+                return Err(EngineError::failed("a sync fails"));
+            }
+            Some(syncs) => *syncs -= 1,
+        }
         self.memory.sync()
     }
 

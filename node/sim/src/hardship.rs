@@ -1,7 +1,6 @@
 //! What makes a world harder than a quiet one, each by itself: a run draws which of them its seed has, and how much.
 
-use std::fmt;
-use std::str::FromStr;
+mod kind;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -12,149 +11,12 @@ use skerry_core::quorum::shown::Resolve;
 use crate::MILLISECOND;
 use crate::stress::{Stress, Table};
 
+pub use kind::{Hardship, UnknownHardship};
+
 /// The name of the quorum table.
 pub(crate) const QUORUM_TABLE: &str = "quorum";
 /// The name of a second one, of ranges.
 pub(crate) const QUORUM_RANGES: &str = "quorum-ranges";
-
-/// One kind of hardship.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hardship {
-    /// The first tick comes anywhere within a period after the start of a process, not at once.
-    FirstTick,
-    /// Single messages of any kind arrive late, by up to several election time-outs.
-    LateMessages,
-    /// Monotonic clocks go as fast and as slow as the lease allows, wall clocks are off by a year.
-    Clocks,
-    /// Answers to clients and operators are lost, requests too, and requests arrive twice.
-    LostAnswers,
-    /// The store fails in the midst of a step, which ends the process.
-    StoreErrors,
-    /// A process dies and its machine does not: what the store has not synced is there for the next process, and may be lost
-    /// with the machine later.
-    ProcessDies,
-    /// Disks hang, and are full for some time.
-    Disks,
-    /// More than one volume is lost or damaged in a run, one after the other.
-    Losses,
-    /// Snapshots come in many pieces, garbage goes in many slices.
-    SmallPieces,
-    /// Nodes are told to step aside, with and without an end.
-    StepAside,
-    /// The table of request ids is so small that ids are forgotten all the time.
-    SmallTables,
-    /// Tables come and go, have replication factors of their own, and limits change.
-    Tables,
-    /// Clients do more than one thing with one key.
-    Batches,
-    /// Clients retry what was answered long ago, and their clocks are off.
-    OldRequests,
-    /// Records expire while clients read and write them.
-    Expiry,
-    /// Many keys, and large values.
-    ManyKeys,
-    /// Somebody who has the secret repeats what nodes say, with a field changed to what no node would say.
-    ForgedMessages,
-    /// Clients' clocks are ahead, by seconds or by centuries.
-    ClientsAhead,
-    /// Disks are full for long, also over restarts.
-    FullDisks,
-    /// A volume is emptied, or its log is, or the end of a shard's log is missing and nobody says so.
-    EmptiedVolumes,
-    /// Nodes have little memory for logs and for what snapshots keep, and at times none for answers.
-    SmallMemory,
-    /// Disks hang for long: nothing becomes durable, and nothing fails.
-    HungDisks,
-    /// Snapshots are far slower than writes, and nodes have little memory for what writes leave behind meanwhile.
-    SlowSnapshots,
-    /// A copy is lost for good at the moment when fewer copies are to stay, itself among them.
-    LostMidMove,
-    /// The database begins with the release before this one; its nodes are upgraded one by one, and some of them back.
-    Releases,
-    /// One table more, whose copies agree by quorums.
-    QuorumTable,
-    /// Where there is such a table: all that `stress` does to it.
-    QuorumStress,
-    /// The system shard goes on from one copy that had not heard of the last steps of quorum shards.
-    SystemRecovery,
-    /// Tables are brought down to one copy of each shard, and up again. Such a copy leads without asking anybody.
-    SingleCopies,
-}
-
-impl Hardship {
-    /// All hardships that the simulator knows.
-    pub const ALL: [Self; 29] = [
-        Self::FirstTick,
-        Self::LateMessages,
-        Self::Clocks,
-        Self::LostAnswers,
-        Self::StoreErrors,
-        Self::ProcessDies,
-        Self::Disks,
-        Self::Losses,
-        Self::SmallPieces,
-        Self::StepAside,
-        Self::SmallTables,
-        Self::Tables,
-        Self::Batches,
-        Self::OldRequests,
-        Self::Expiry,
-        Self::ManyKeys,
-        Self::ForgedMessages,
-        Self::ClientsAhead,
-        Self::FullDisks,
-        Self::EmptiedVolumes,
-        Self::SmallMemory,
-        Self::HungDisks,
-        Self::SlowSnapshots,
-        Self::LostMidMove,
-        Self::Releases,
-        Self::QuorumTable,
-        Self::QuorumStress,
-        Self::SystemRecovery,
-        Self::SingleCopies,
-    ];
-
-    /// Those that few seeds have, so that the others stay what they are.
-    const RARE: [Self; 9] = [
-        Self::ForgedMessages,
-        Self::ClientsAhead,
-        Self::FullDisks,
-        Self::EmptiedVolumes,
-        Self::SmallMemory,
-        Self::HungDisks,
-        Self::SlowSnapshots,
-        Self::LostMidMove,
-        Self::Releases,
-    ];
-
-    /// Those that are drawn by generators of their own, since seeds had none of them once.
-    const APART: [Self; 4] = [Self::QuorumTable, Self::QuorumStress, Self::SystemRecovery, Self::SingleCopies];
-
-    fn is_rare(self) -> bool {
-        Self::RARE.contains(&self)
-    }
-}
-
-impl fmt::Display for Hardship {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
-    }
-}
-
-/// No hardship has this name.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("no hardship is named {0}; there are {all:?}", all = Hardship::ALL)]
-pub struct UnknownHardship(String);
-
-impl FromStr for Hardship {
-    type Err = UnknownHardship;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.into_iter().find(|hardship| hardship.to_string() == name);
-        found.ok_or_else(|| UnknownHardship(name.to_owned()))
-    }
-}
 
 /// The part of seeds with a quorum table whose table is put under stress.
 const STRESSED: f64 = 0.6;
@@ -189,12 +51,16 @@ impl Hardships {
         self
     }
 
-    /// Those that a seed of the whole system draws from: one seed of eight has some, so that the others stay what they are.
-    pub(crate) fn of_whole(seed: u64) -> Self {
-        if seed % 8 != 6 {
-            return Self::NONE;
+    /// Those that a seed of the whole system draws from: two seeds of eight have some, so that the others stay what they are.
+    pub fn of_whole(seed: u64) -> Self {
+        let apart =
+            [Hardship::FailedSyncs, Hardship::ClientsCutOff, Hardship::LateAnswers, Hardship::LateRepeats].into_iter();
+        match seed % 8 {
+            2 => return Self(apart.collect()),
+            6 => {}
+            _ => return Self::NONE,
         }
-        Self(vec![
+        let usual = [
             Hardship::FirstTick,
             Hardship::LateMessages,
             Hardship::Clocks,
@@ -205,7 +71,8 @@ impl Hardships {
             Hardship::Batches,
             Hardship::OldRequests,
             Hardship::Expiry,
-        ])
+        ];
+        Self(usual.into_iter().chain(apart).collect())
     }
 
     /// True if a seed that draws from these has a hardship.
@@ -258,11 +125,15 @@ impl Quorums {
     }
 }
 
-/// Some seeds have single copies, by a generator of their own.
-fn single_copies(seed: u64, hardships: &Hardships) -> Option<Hardship> {
-    let is_drawn = ChaCha8Rng::seed_from_u64(seed ^ 0x0019_1865).random_bool(0.15);
-    Some(Hardship::SingleCopies).filter(|single| is_drawn && hardships.0.contains(single))
+/// Those that depend on no other hardship, each by a generator of its own: some seeds have each.
+fn alone(seed: u64, hardships: &Hardships) -> impl Iterator<Item = Hardship> {
+    let is_drawn = move |salt: u64| ChaCha8Rng::seed_from_u64(seed ^ salt).random_bool(0.15);
+    let allowed = Hardship::ALONE.into_iter().filter(|(hardship, _)| hardships.0.contains(hardship));
+    allowed.filter(move |(_, salt)| is_drawn(*salt)).map(|(hardship, _)| hardship)
 }
+
+/// How late a message arrives a second time, at most, in microseconds: after five election time-outs.
+pub(crate) const REPEATED_LATE_MAX: u64 = 4_000 * MILLISECOND;
 
 /// Milliseconds that wrong clocks are off, at most: a year.
 const WRONG_MS: i64 = 365 * 24 * 3_600_000;
@@ -332,8 +203,7 @@ impl Setting {
     /// Draws what a seed has. Of each hardship in turn most seeds have none or little, so that they are also met alone.
     pub(crate) fn draw(seed: u64, hardships: &Hardships) -> Self {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x5E77_1965);
-        let is_usual = |hardship: &Hardship| !hardship.is_rare() && !Hardship::APART.contains(hardship);
-        let usual = hardships.0.iter().copied().filter(is_usual);
+        let usual = hardships.0.iter().copied().filter(|hardship| hardship.is_usual());
         let mut present: Vec<_> = usual.filter(|_| rng.random_bool(0.4)).collect();
         let rare_rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x4A4E_1865);
         let rare = hardships.0.iter().copied().filter(|hardship| hardship.is_rare());
@@ -341,7 +211,7 @@ impl Setting {
         let memory = [8_000, 20_000, 60_000][rare_rng.random_range(0..3)];
         let Quorums { present: of_quorums, resolve, stress, is_long } = Quorums::draw(seed, hardships);
         present.extend(of_quorums);
-        present.extend(single_copies(seed, hardships));
+        present.extend(alone(seed, hardships));
         let present = if hardships.0.len() == 1 { hardships.0.clone() } else { present };
         let has = |hardship| present.contains(&hardship);
         let has_quorum = has(Hardship::QuorumTable) || stress.is_some();
@@ -402,6 +272,12 @@ impl Setting {
             is_long,
             present,
         }
+    }
+
+    /// The longest that a message between nodes is under way beyond what is usual, in microseconds.
+    pub(crate) fn latest(&self) -> u64 {
+        let repeated = if self.has(Hardship::LateRepeats) { REPEATED_LATE_MAX } else { 0 };
+        self.late_max.max(repeated)
     }
 
     /// Copies of each shard, at least.

@@ -59,6 +59,8 @@ pub(crate) struct Host {
     pub(crate) was_emptied: bool,
     /// When part of its volume was lost last, and the copies that were there.
     pub(crate) lost: (u64, Vec<ReplicaView>),
+    /// What is lost of its volume, and was told to no start that has counted.
+    pub(crate) untold: Option<Lost>,
     /// When its process did something last.
     pub(crate) seen_at: u64,
     seeds: Vec<NodeRecord>,
@@ -109,6 +111,7 @@ impl Host {
             is_full: false,
             was_emptied: false,
             lost: (0, Vec::new()),
+            untold: None,
             seen_at: 0,
             seeds,
             clock: Clock { origin_ms: 0, since: 0, drift_ppm, wall_skew_ms: skew, first_skew_ms: skew },
@@ -247,6 +250,27 @@ impl Host {
         self.log.crash(rng);
     }
 
+    /// A sync has failed, which ends the process: of what it was to make durable any part is on the disk, and whatever else
+    /// was written is there if the machine shows what its disk has, or most of it if it does not.
+    pub(crate) fn fail_sync(&mut self, synced: Synced, rng: &mut ChaCha8Rng) {
+        self.node = None;
+        self.boot += 1;
+        match synced {
+            Synced::Log { .. } if rng.random_bool(0.5) => self.engine.mend(),
+            Synced::Log { .. } | Synced::Store { .. } => self.engine.crash(rng),
+        }
+        self.log.fail_sync(rng);
+    }
+
+    /// A sync of a start has failed: nothing of it counts.
+    pub(crate) fn end_start(&mut self, lost: Lost, rng: &mut ChaCha8Rng) {
+        self.node = None;
+        self.boot += 1;
+        self.incarnation -= 1;
+        self.untold = Some(lost);
+        self.engine.crash(rng);
+    }
+
     /// True if a copy has ended here since the last look.
     pub(crate) fn has_ended_a_copy(&mut self) -> bool {
         let Some(node) = &self.node else { return false };
@@ -310,6 +334,26 @@ pub(crate) enum Lost {
     Shards(BTreeSet<ShardId>),
     /// The store is a new one.
     Store,
+}
+
+impl Lost {
+    /// This, and what was lost before it and told to nobody.
+    pub(crate) fn and(self, before: Option<Self>) -> Self {
+        match (self, before) {
+            (lost, None) => lost,
+            (Self::Shards(now), Some(Self::Shards(before))) => Self::Shards(now.into_iter().chain(before).collect()),
+            (Self::Store, Some(_)) | (Self::Shards(_), Some(Self::Store)) => Self::Store,
+        }
+    }
+}
+
+/// What is synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Synced {
+    /// The log, up to the batch of this sequence.
+    Log { sequence: u64 },
+    /// The store, up to this mark.
+    Store { mark: u64 },
 }
 
 /// What a process is started with.

@@ -21,7 +21,7 @@ mod world;
 
 pub use cells::{Cell, Change, Met, UnknownChange};
 pub use hardship::{Hardship, Hardships, UnknownHardship};
-pub use run::{Outcome, run, run_befallen, run_with};
+pub use run::{Outcome, Struck, run, run_befallen, run_with};
 pub use seeds::run_seeds;
 
 /// Time is counted in microseconds.

@@ -21,6 +21,8 @@ pub(crate) struct MemoryLog {
     destroyed: BTreeMap<ShardId, ReplicaId>,
     /// The latest copy of each shard of which a fault took something.
     lost: BTreeMap<ShardId, ReplicaId>,
+    /// Shards of which a write is missing that its process took for durable: nothing behind it can be read.
+    torn: BTreeSet<ShardId>,
 }
 
 impl MemoryLog {
@@ -51,6 +53,28 @@ impl MemoryLog {
             torn.writes.retain(|_| rng.random_bool(0.3));
         }
         batches.into_iter().flat_map(|b| b.writes).for_each(|write| self.fold(write));
+    }
+
+    /// A sync has failed: of what was under way any part may be on the disk. What is behind a missing part of the same shard
+    /// cannot be read.
+    pub(crate) fn fail_sync(&mut self, rng: &mut ChaCha8Rng) {
+        let kept = [0.0, 0.5, 0.9, 1.0][rng.random_range(0..4)];
+        let mut missing = BTreeSet::new();
+        let writes: Vec<_> = self.pending.drain(..).flat_map(|(_, batch)| batch.writes).collect();
+        for write in writes {
+            if missing.contains(&write.shard) || !rng.random_bool(kept) {
+                missing.insert(write.shard);
+            } else {
+                self.fold(write);
+            }
+        }
+    }
+
+    /// What is under way up to this sequence never reaches the disk, and nobody is told.
+    pub(crate) fn lose(&mut self, sequence: u64) {
+        while let Some((_, batch)) = self.pending.pop_front_if(|(_, batch)| batch.sequence <= sequence) {
+            self.torn.extend(batch.writes.iter().map(|write| write.shard));
+        }
     }
 
     /// True if the copy's entry at this index and term is on disk, or is covered by what the copy has before its first
@@ -109,6 +133,9 @@ impl MemoryLog {
     }
 
     fn fold(&mut self, write: LogWrite) {
+        if self.torn.contains(&write.shard) {
+            return;
+        }
         if write.destroyed {
             note(&mut self.destroyed, write.shard, write.replica);
         }
@@ -155,5 +182,63 @@ fn fold(logs: &mut BTreeMap<ShardId, RecoveredLog>, write: LogWrite) {
     }
     if let Some(state) = write.hard_state {
         log.hard_state = state;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use rand::SeedableRng;
+    use skerry_core::log::{EntryKind, LogEntry};
+
+    use super::*;
+
+    fn batch(sequence: u64, shards: &[u64]) -> LogBatch {
+        let entry =
+            LogEntry { index: sequence, term: 1, kind: EntryKind::Normal, data: Bytes::new(), context: Bytes::new() };
+        let write = |shard: &u64| LogWrite {
+            shard: ShardId(*shard),
+            replica: ReplicaId(1),
+            reset: None,
+            entries: vec![entry.clone()],
+            hard_state: None,
+            destroyed: false,
+        };
+        LogBatch { sequence, writes: shards.iter().map(write).collect() }
+    }
+
+    fn last(log: &MemoryLog, shard: u64) -> usize {
+        log.durable.get(&ShardId(shard)).map_or(0, |log| log.entries.len())
+    }
+
+    /// Three batches of two shards, of which the first is durable.
+    fn log() -> MemoryLog {
+        let mut log = MemoryLog::default();
+        (1..=3).for_each(|sequence| log.append(batch(sequence, &[7, 8]), sequence));
+        log.make_durable(1);
+        log
+    }
+
+    #[test]
+    fn a_failed_sync_leaves_what_was_durable_and_any_first_part_of_each_shard() {
+        let mut left = BTreeSet::new();
+        for seed in 0..300 {
+            let mut log = log();
+            log.fail_sync(&mut ChaCha8Rng::seed_from_u64(seed));
+            assert_eq!(log.waits_since(), None);
+            left.insert((last(&log, 7), last(&log, 8)));
+        }
+        let all = (1..=3).flat_map(|first| (1..=3).map(move |second| (first, second)));
+        assert_eq!(left, all.collect());
+    }
+
+    #[test]
+    fn behind_a_write_that_was_lost_silently_nothing_of_its_shards_is_there() {
+        let mut log = log();
+        log.lose(2);
+        log.append(batch(4, &[7, 8]), 4);
+        log.make_durable(4);
+        assert_eq!((last(&log, 7), last(&log, 8)), (1, 1));
+        assert!(!log.holds(ShardId(7), ReplicaId(1), (2, 1)) && log.holds(ShardId(7), ReplicaId(1), (1, 1)));
     }
 }

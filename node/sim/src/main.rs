@@ -41,7 +41,7 @@ struct Args {
     /// ZoneLost or Reversed.
     #[arg(long)]
     befall: Option<Change>,
-    /// Tells at the end in how many seeds what befell which kind of table.
+    /// Tells at the end in how many seeds what befell which kind of table, and how often some hardships struck.
     #[arg(long)]
     met: bool,
     /// Threads.
@@ -91,9 +91,17 @@ fn hardships(changes: &[String]) -> anyhow::Result<Hardships> {
 
 /// Nothing is planted.
 fn sound(args: &Args, hardships: Hardships) -> Way {
-    let run: Arc<dyn Fn(u64) -> Outcome + Send + Sync> =
-        if args.whole { Arc::new(|seed| run_whole(seed, None)) } else { run_of(args, None, hardships) };
+    let run = if args.whole { run_of_whole(args, None) } else { run_of(args, None, hardships) };
     Way { bug: None, catcher: None, run }
+}
+
+/// Runs a seed of the whole system, if it has the hardship that is asked for.
+fn run_of_whole(args: &Args, bug: Option<OperatorBug>) -> Arc<dyn Fn(u64) -> Outcome + Send + Sync> {
+    let with = args.with;
+    Arc::new(move |seed| {
+        let is_met = with.is_none_or(|hardship| Hardships::of_whole(seed).are_with(hardship, seed));
+        if is_met { run_whole(seed, bug) } else { Outcome::passed_over(seed) }
+    })
 }
 
 /// Runs a seed, if it has the hardship that is asked for.
@@ -111,11 +119,8 @@ fn run_of(args: &Args, bug: Option<Planted>, hardships: Hardships) -> Arc<dyn Fn
 
 /// One for each bug.
 fn ways(args: &Args, hardships: &Hardships) -> Vec<Way> {
-    let whole_way = |bug: OperatorBug| Way {
-        bug: Some(format!("{bug:?}")),
-        catcher: None,
-        run: Arc::new(move |seed| run_whole(seed, Some(bug))),
-    };
+    let whole_way =
+        |bug: OperatorBug| Way { bug: Some(format!("{bug:?}")), catcher: None, run: run_of_whole(args, Some(bug)) };
     let way = |bug: Planted| {
         let run = run_of(args, Some(bug), hardships.clone());
         Way { bug: Some(format!("{bug:?}")), catcher: bug.catcher(), run }
@@ -139,6 +144,7 @@ fn try_seeds(args: &Args, way: &Way, out: &mut StdoutLock<'_>) -> anyhow::Result
     let mut failed = 0;
     let (mut acknowledged, mut reads) = (0, 0);
     let mut met: BTreeMap<(Cell, Change), usize> = BTreeMap::new();
+    let mut struck: BTreeMap<Hardship, (u64, u64)> = BTreeMap::new();
     for (done, outcome) in (1..).zip(way.run_all(first, last, args.jobs)) {
         if args.seed.is_some() {
             outcome.story.iter().try_for_each(|line| writeln!(out, "{line}"))?;
@@ -146,6 +152,10 @@ fn try_seeds(args: &Args, way: &Way, out: &mut StdoutLock<'_>) -> anyhow::Result
         acknowledged += outcome.counts.acknowledged;
         reads += outcome.counts.reads;
         outcome.met.iter().for_each(|what| *met.entry(*what).or_default() += 1);
+        for (hardship, times) in outcome.struck {
+            let all = struck.entry(hardship).or_default();
+            *all = (all.0 + 1, all.1 + times);
+        }
         if !outcome.violations.is_empty() {
             failed += 1;
             writeln!(out, "seed {}: {}", outcome.seed, outcome.violations.join("; "))?;
@@ -171,6 +181,9 @@ fn try_seeds(args: &Args, way: &Way, out: &mut StdoutLock<'_>) -> anyhow::Result
     }
     for ((cell, change), seeds) in met.into_iter().filter(|_| args.met) {
         writeln!(out, "{cell}: {change} in {seeds} seeds")?;
+    }
+    for (hardship, (seeds, times)) in struck.into_iter().filter(|_| args.met) {
+        writeln!(out, "{hardship}: struck {times} times in {seeds} seeds")?;
     }
     let seeds = last - first;
     writeln!(out, "{seeds} seeds, {failed} failed; {acknowledged} writes acknowledged, {reads} reads checked")?;

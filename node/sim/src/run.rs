@@ -4,7 +4,7 @@ mod befall;
 mod converged;
 mod recovery;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use skerry_core::history::Counts;
@@ -67,7 +67,13 @@ pub struct Outcome {
     pub story: Vec<String>,
     /// What befell which kind of table since the faults began.
     pub met: Met,
+    /// How often each of the hardships struck that count this.
+    pub struck: Struck,
 }
+
+/// How often hardships struck in a run: syncs that failed, requests and answers that were lost on a link that was cut, answers
+/// that came late, messages that came again.
+pub type Struck = BTreeMap<Hardship, u64>;
 
 impl Outcome {
     /// Of a seed that was not run.
@@ -79,6 +85,7 @@ impl Outcome {
             counts: Counts::default(),
             story: Vec::new(),
             met: Met::new(),
+            struck: Struck::new(),
         }
     }
 }
@@ -208,6 +215,7 @@ impl Run {
             counts,
             story: self.world.story,
             met: self.watch.met().clone(),
+            struck: self.world.struck,
         }
     }
 

@@ -62,6 +62,7 @@ struct Run {
 impl Run {
     fn new(seed: u64, bug: Option<OperatorBug>) -> Self {
         let mut world = World::new(seed, &Hardships::of_whole(seed));
+        world.has_agents = true;
         let copies_min = if world.rng.random_bool(0.5) { 3 } else { 1 };
         let resource = Resource::new(edits::first(copies_min, &mut world.rng));
         let local = world.rng.random_bool(0.7);
@@ -104,6 +105,7 @@ impl Run {
             counts: world.checker.history.counts(),
             story: std::mem::take(&mut world.story),
             met: Met::new(),
+            struck: std::mem::take(&mut world.struck),
         }
     }
 

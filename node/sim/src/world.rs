@@ -1,8 +1,11 @@
 //! A whole cluster in one thread: hosts, network and time under one seed. Every event is taken from one queue, in order
 //! of time; every choice comes from one generator. The same seed gives the same run.
 
+mod client_links;
+mod failed_syncs;
 mod forger;
 mod full_disks;
+mod late_repeats;
 mod releases;
 pub(crate) mod step;
 mod zombies;
@@ -18,13 +21,16 @@ use skerry_core::message::PeerMessage;
 use skerry_core::node::{Answer, Effects, Input};
 use xxhash_rust::xxh3::Xxh3;
 
+use self::client_links::ClientLinks;
+use self::failed_syncs::FailedSyncs;
 use self::forger::Forger;
 use self::full_disks::FullDisks;
+use self::late_repeats::LateRepeats;
 use self::step::Given;
 use self::zombies::Zombie;
 use crate::check::Checker;
 use crate::hardship::{Hardship, Hardships, Setting};
-use crate::host::{Host, Lost, Start};
+use crate::host::{Host, Lost, Start, Synced};
 use crate::network::Network;
 use crate::stress::{Asked, Nemesis, Stress};
 
@@ -60,6 +66,12 @@ pub(crate) enum Event {
     Request {
         host: NodeId,
         input: Input,
+    },
+    /// An answer arrives late.
+    Answer {
+        token: Token,
+        answer: Box<Answer>,
+        given: Option<Given>,
     },
     Start {
         host: NodeId,
@@ -139,6 +151,16 @@ pub(crate) struct World {
     pub(crate) zombies: Vec<Zombie>,
     pub(crate) full_disks: FullDisks,
     pub(crate) forger: Forger,
+    /// Syncs that fail.
+    pub(crate) failed_syncs: FailedSyncs,
+    /// What clients and nodes do not hear of one another.
+    pub(crate) client_links: ClientLinks,
+    /// Messages that arrive again.
+    pub(crate) late_repeats: LateRepeats,
+    /// How often hardships struck.
+    pub(crate) struck: BTreeMap<Hardship, u64>,
+    /// Somebody looks after the processes, and starts those that have ended.
+    pub(crate) has_agents: bool,
     /// What goes wrong around quorum tables under stress.
     pub(crate) nemesis: Nemesis,
     /// Writes of quorum tables that nobody has answered yet, under stress.
@@ -176,7 +198,7 @@ impl World {
         let setting = Setting::draw(seed, hardships);
         let text = setting.text();
         let mut checker = Checker::default();
-        checker.allow_late(setting.late_max / MILLISECOND, setting.stress.as_ref().map_or(0, Stress::late_ms));
+        checker.allow_late(setting.latest() / MILLISECOND, setting.stress.as_ref().map_or(0, Stress::late_ms));
         Self {
             seed,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -188,6 +210,11 @@ impl World {
             zombies: Vec::new(),
             full_disks: FullDisks::default(),
             forger: Forger::default(),
+            failed_syncs: FailedSyncs::new(seed),
+            client_links: ClientLinks::new(seed),
+            late_repeats: LateRepeats::new(seed),
+            struck: BTreeMap::new(),
+            has_agents: false,
             nemesis: Nemesis::new(seed),
             asked: Asked::default(),
             resting_since: BTreeMap::new(),
@@ -234,6 +261,7 @@ impl World {
             self.time = at;
             match event {
                 Event::Wake(waker) => return Some(waker),
+                Event::Answer { token, answer, given } => self.arrived(token, *answer, given),
                 event => self.happen(event),
             }
         }
@@ -246,7 +274,7 @@ impl World {
             Event::Start { host } => return self.start(*host, BTreeSet::new()),
             Event::Restart { host } => return self.restart(*host, 10 * MILLISECOND..60 * MILLISECOND),
             Event::GhostTick { number } => return self.ghost_tick(*number),
-            Event::Wake(_) => return,
+            Event::Wake(_) | Event::Answer { .. } => return,
         };
         if let Some(wait) = self.wait_for(host, &event) {
             return self.after(wait, event);
@@ -258,18 +286,29 @@ impl World {
                 self.input(to, Input::Peer { from, incarnation, messages });
             }
             Event::LogDurable { host, boot, sequence } => {
-                if let Some(target) = self.hosts.get_mut(&host).filter(|h| h.boot == boot) {
+                let is_current = self.hosts.get(&host).is_some_and(|h| h.boot == boot);
+                if !is_current || self.fails_sync(host, Synced::Log { sequence }) {
+                    return;
+                }
+                if let Some(target) = self.hosts.get_mut(&host) {
                     target.log.make_durable(sequence);
                     self.input(host, Input::LogDurable { sequence });
                 }
             }
             Event::EngineDurable { host, boot, mark, written } => {
-                if let Some(target) = self.hosts.get_mut(&host).filter(|h| h.boot == boot) {
+                let is_current = self.hosts.get(&host).is_some_and(|h| h.boot == boot);
+                if !is_current || self.fails_sync(host, Synced::Store { mark }) {
+                    return;
+                }
+                if let Some(target) = self.hosts.get_mut(&host) {
                     target.engine.finish_sync(written);
                     self.input(host, Input::EngineDurable { mark });
                 }
             }
             Event::Request { host, input } => {
+                if self.loses_request(host, &input) {
+                    return;
+                }
                 self.asked_of(host, &input);
                 if self.setting.stress.is_some() {
                     self.asked.note(&input);
@@ -282,7 +321,11 @@ impl World {
                 *disk = full;
                 self.input(host, Input::Disk { full, bytes: 1 << 30 });
             }
-            Event::Start { .. } | Event::Restart { .. } | Event::GhostTick { .. } | Event::Wake(_) => {}
+            Event::Answer { .. }
+            | Event::Start { .. }
+            | Event::Restart { .. }
+            | Event::GhostTick { .. }
+            | Event::Wake(_) => {}
         }
     }
 
@@ -335,9 +378,15 @@ impl World {
             return;
         }
         self.change_release(id);
+        self.may_fail_start(id);
         let Some(host) = self.hosts.get_mut(&id) else { return };
         let start = Start { seed: self.seed, time: self.time, setting: &self.setting };
-        host.start(&start, lost).expect("a store that was just opened does not fail");
+        let lost = lost.and(host.untold.take());
+        if let Err(error) = host.start(&start, lost.clone()) {
+            assert!(host.engine.take_failed_sync(), "a store that was just opened fails: {error}");
+            return self.end_start(id, lost);
+        }
+        host.engine.spare_syncs();
         let (boot, delay) = (host.boot, self.rng.random_range(0..self.setting.first_tick_max));
         host.tick_first(self.time + delay);
         self.checker.restarted(host);
@@ -375,6 +424,11 @@ impl World {
         if self.story.last().is_none_or(|last| last.get(13..) != Some(what)) {
             self.story.push(format!("{:>9.3} s  {what}", self.time as f64 / SECOND as f64));
         }
+    }
+
+    /// Notes that a hardship has struck.
+    fn has_struck(&mut self, hardship: Hardship) {
+        *self.struck.entry(hardship).or_default() += 1;
     }
 
     pub(crate) fn note(&mut self, id: NodeId, effects: &Effects) {

@@ -6,6 +6,7 @@
 //! and so is what it holds. So a refusal ends the round only once nobody else is awaited, or if all copies would say it.
 
 use super::attempts::Sent;
+use crate::planted::{Planted, is_planted};
 
 /// What has come of an attempt that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl<A, F> Round<A, F> {
     /// An attempt was answered.
     pub fn answered(&mut self, sent: &Sent, attempt: u32, answer: A) -> Next<A, F> {
         self.asked = self.asked.saturating_sub(1);
-        if !self.is_write || sent.is_last(attempt) {
+        if !self.is_write || sent.is_last(attempt) || is_planted(Planted::EarlierAnswerCounts) {
             return Next::Answered(answer);
         }
         if !self.is_waiting() {
@@ -138,6 +139,16 @@ mod tests {
         assert_eq!(round.answered(&sent, 0, "written"), Texts::Wait);
         assert_eq!(round.failed(&mut sent, 2, "too old", REFUSED), Texts::Wait);
         assert_eq!(round.failed(&mut sent, 1, "closing", REFUSED), Texts::Answered("written"));
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn an_earlier_attempts_answer_that_counts_while_a_later_one_is_awaited_is_noticed() {
+        let (mut round, sent) = asked(2, true);
+        crate::planted::plant(Some(Planted::EarlierAnswerCounts));
+        let next = round.answered(&sent, 0, "written");
+        crate::planted::plant(None);
+        assert_ne!(next, Texts::Wait);
     }
 
     /// Both later connections break, then the first copy answers at last.

@@ -221,7 +221,8 @@ impl Stewardship {
 
     /// Takes in the answer of a shard's leader to this steward's question.
     pub(super) fn certify_answered(&mut self, from: NodeId, nonce: u64, shard: ShardId, answer: CertifyAnswer) {
-        let asked = |c: &Certification| c.nonce() == nonce && c.is_asked(from, shard);
+        let is_of_it = |c: &Certification| c.nonce() == nonce || is_planted(Planted::OtherQuestionAnswered);
+        let asked = |c: &Certification| is_of_it(c) && c.is_asked(from, shard);
         if let Some((_, certification)) = self.certifications.iter_mut().find(|(_, c)| asked(c)) {
             certification.answer(from, shard, answer);
         }

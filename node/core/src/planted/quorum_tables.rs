@@ -20,6 +20,8 @@ macro_rules! with_bugs_of_quorum_tables {
             SeenHasReplaced by test("src/quorum/prepare/tests.rs", "an_attempt_that_counts_as_replaced_by_what_it_has_seen_is_noticed"),
             /// Where siblings are kept, a value that a later attempt makes says nothing of the earlier ones.
             EarlierAttemptKept by test("tests/quorum_twins.rs", "bugs_of_retries_are_noticed"),
+            /// The answer to an attempt counts for its client though a later attempt may have happened.
+            EarlierAnswerCounts by test("src/client/round.rs", "an_earlier_attempts_answer_that_counts_while_a_later_one_is_awaited_is_noticed"),
             /// A copy takes it for certain that earlier attempts are replaced, and does not take the attempt that has replaced them.
             PlaceTakenByNone by test("src/quorum/floor/attempts.rs", "an_attempt_that_is_missing_where_it_counts_is_noticed"),
             /// What is known of a request's attempts goes with a floor that is above its time of issue, and below some stamp of it.

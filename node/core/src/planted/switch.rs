@@ -13,6 +13,7 @@ pub fn plant(bug: Option<Planted>) {
     CURRENT.set(bug);
 }
 
-pub(crate) fn is_planted(bug: Planted) -> bool {
+/// True if this bug is planted on this thread.
+pub fn is_planted(bug: Planted) -> bool {
     CURRENT.get() == Some(bug)
 }

@@ -20,7 +20,7 @@ impl Client {
     pub(super) fn begin_round(&mut self, mut underway: Underway, world: &mut World) {
         let Doing::Quorum(write) = &mut underway.doing else { return };
         write.trying.begin_round(underway.patience, world);
-        if ask_copy(write, underway.table, world) {
+        if ask_copy(write, (self.number, underway.table), world) {
             self.underway = Some(underway);
         } else {
             self.after_failure(underway, Fault::NOBODY, world);
@@ -57,7 +57,7 @@ impl Client {
             Next::Wait => {
                 // Without a request id it would be another write.
                 if write.command.request.is_some() && write.trying.is_hedge_due(world) {
-                    ask_copy(write, underway.table, world);
+                    ask_copy(write, (self.number, underway.table), world);
                 }
                 self.underway = Some(underway);
             }
@@ -128,13 +128,13 @@ impl Client {
 }
 
 /// Sends a write to a copy that is not awaited yet, or to anyone. False = nobody is there.
-fn ask_copy(write: &mut OfQuorum, table: TableId, world: &mut World) -> bool {
+fn ask_copy(write: &mut OfQuorum, (client, table): (usize, TableId), world: &mut World) -> bool {
     let up = world.up();
     let fresh: Vec<NodeId> = up.iter().copied().filter(|host| !write.trying.awaits(*host)).collect();
     let others = if fresh.is_empty() { up } else { fresh };
     let anyone = others.get(world.rng.random_range(0..others.len().max(1))).copied();
     let Some(host) = world.coordinator(&others).or(anyone) else { return false };
-    let token = world.token();
+    let token = world.token_of_client(client);
     write.options.again = write.trying.ask(host, token, world);
     // Each attempt is sent once: what comes again is another one.
     let (command, options) = (write.command.clone(), write.options.clone());

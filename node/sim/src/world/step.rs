@@ -89,7 +89,7 @@ impl World {
         let process = (boot << 32 | id.0, node.is_some_and(is_settled));
         for (token, answer) in effects.answers {
             self.look_at_answer(id, token, &answer);
-            self.answered(token, answer, process);
+            self.answered((id, token), answer, process);
         }
         if dies {
             self.dies_of_sending(id);
@@ -97,17 +97,22 @@ impl World {
     }
 
     /// An answer goes to whoever asked, or is lost on the way.
-    fn answered(&mut self, token: Token, answer: Answer, (process, is_settled): (u64, bool)) {
+    fn answered(&mut self, (by, token): (NodeId, Token), answer: Answer, (process, is_settled): (u64, bool)) {
         if self.full_disks.is_broken_by(token, &answer) {
             self.checker.broken.push("nothing is put while a voter says that its disk is full".to_owned());
         }
-        if self.is_lost() {
+        if self.is_lost() || self.loses_answer(token, by) {
             return;
         }
         self.answered += 1;
-        if matches!(answer, Answer::Read(_)) {
-            self.given.insert(token, Given { order: self.answered, process, is_settled });
-        }
+        let given = Given { order: self.answered, process, is_settled };
+        let given = matches!(answer, Answer::Read(_)).then_some(given);
+        self.bring(token, answer, given);
+    }
+
+    /// An answer arrives.
+    pub(super) fn arrived(&mut self, token: Token, answer: Answer, given: Option<Given>) {
+        self.given.extend(given.map(|given| (token, given)));
         self.answers.insert(token, answer);
         while self.answers.len() > ANSWERS_MAX {
             self.answers.pop_first();
@@ -152,6 +157,10 @@ impl World {
             let is_cut = self.network.cut.contains(&(from, to));
             if !is_cut {
                 self.forge((from, incarnation), to, &message);
+                if let Some(delay) = self.repeats_after() {
+                    let messages = vec![message.clone()];
+                    self.after(delay, Event::Deliver { to, from, incarnation, messages });
+                }
             }
             if !is_cut && self.setting.stress.is_some() {
                 match self.nemesis.fate((from, to), &message, self.time) {
@@ -197,7 +206,7 @@ impl World {
 
     /// Milliseconds that any node's wall clock can be off.
     fn off_ms(&self) -> i64 {
-        let late = i64::try_from(self.setting.late_max / MILLISECOND).unwrap_or(0);
+        let late = i64::try_from(self.setting.latest() / MILLISECOND).unwrap_or(0);
         self.setting.skew_ms_max() + JUMPS_MS + AGREED_MS + late
     }
 

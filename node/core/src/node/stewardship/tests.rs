@@ -193,3 +193,14 @@ fn an_answer_counts_for_its_own_question_and_from_whom_was_asked() {
         assert_eq!(stewardship.verdicts(&map, NOW), [], "{from} {nonce_above} {shard}");
     }
 }
+
+#[cfg(feature = "planted")]
+#[test]
+fn an_answer_to_another_question_that_counts_is_noticed() {
+    let map = map();
+    let (mut stewardship, nonce) = asked(&map, None);
+    crate::planted::plant(Some(Planted::OtherQuestionAnswered));
+    stewardship.certify_answered(NodeId(1), nonce + 1, ShardId::SYSTEM, clear().expect("it is an answer"));
+    crate::planted::plant(None);
+    assert_ne!(stewardship.verdicts(&map, NOW), []);
+}

@@ -113,7 +113,8 @@ impl SnapshotReceive {
         engine: &dyn Engine,
     ) -> Result<(), EngineError> {
         let is_next = chunk.sequence == self.next || is_planted(Planted::PieceOutOfOrder);
-        let expected = chunk.id == self.offer.id && is_next && !self.is_complete;
+        let is_of_this = chunk.id == self.offer.id || is_planted(Planted::PieceOfOtherTransfer);
+        let expected = is_of_this && is_next && !self.is_complete;
         let is_whole = checksum(&chunk.records) == chunk.checksum || is_planted(Planted::PieceUnchecked);
         if !expected || !is_whole {
             return Ok(());

@@ -283,6 +283,8 @@ with_bugs_of_quorum_tables! {
     NeverBegunWaits by test("tests/cluster/never_begun.rs", "a_new_table_that_waits_for_a_person_is_noticed"),
     /// A shard goes on from one copy by itself though the log of that one has entries.
     BegunTakenForNeverBegun by test("src/steward/tests/never_begun.rs", "bugs_of_shards_that_go_on_by_themselves_are_noticed"),
+    /// A shard goes on from one copy by itself by what that said before its node knew that the lost one's had started anew.
+    EarlierWordTaken by test("tests/cluster/never_begun.rs", "a_shard_that_goes_on_by_what_its_copy_said_before_is_noticed"),
     /// A shard goes on from one copy by itself though the lost ones were a majority, which may have acknowledged writes.
     LostMajorityTakenForNone by test("src/steward/tests/never_begun.rs", "bugs_of_shards_that_go_on_by_themselves_are_noticed"),
 

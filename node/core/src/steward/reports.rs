@@ -183,6 +183,17 @@ impl<'a> View<'a> {
         (speaks && self.is_fresh(heard.at_ms)).then_some(&heard.report)
     }
 
+    /// True if a node has reported since it knows of the present start of another one: what it said then it said knowing it,
+    /// and from an earlier start of that node it takes nothing any more.
+    pub(super) fn knows_start(&self, node: NodeId, of: NodeId) -> bool {
+        let (Some(report), Some(started), Some(record)) = (self.heard(node), self.heard(of), self.map.nodes.get(&of))
+        else {
+            return false;
+        };
+        let is_of_this_map = report.map_epoch.recoveries() == self.map.epoch.recoveries();
+        started.incarnation == record.incarnation && is_of_this_map && report.map_epoch >= record.epoch
+    }
+
     /// The node that leads a shard, and its fresh report. `None` = unknown.
     pub fn leader(&self, shard: ShardId) -> Option<(NodeId, &'a ShardReport)> {
         let heard = self.reports.shards.get(&shard)?;

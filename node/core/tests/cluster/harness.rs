@@ -69,6 +69,8 @@ pub(crate) struct Cluster {
     pub(crate) offers: BTreeSet<(NodeId, ShardId, u64)>,
     /// Reports to the steward do not arrive.
     pub(crate) loses_reports: bool,
+    /// The same of these nodes alone.
+    pub(crate) unreported: BTreeSet<NodeId>,
     /// Shards that reports to the steward had something to say of.
     pub(crate) shards_told: usize,
     /// This node hears nothing from others, and is heard by them.
@@ -195,7 +197,7 @@ impl Cluster {
                 }
                 PeerMessage::Report(report) => {
                     self.shards_told += report.led.changed.len() + report.led.resigned.len();
-                    self.loses_reports
+                    self.loses_reports || self.unreported.contains(&to)
                 }
                 _ => false,
             };

@@ -1,10 +1,10 @@
 //! A shard that has lost one of its two copies goes on from the other by itself only if nothing can have been committed.
 
-use super::recovery::{copy, hear, voters};
+use super::recovery::{copy, voters};
 use super::world::World;
-use crate::ids::{Generation, NodeId, ReplicaId, ShardId};
+use crate::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId};
 use crate::map::Replica;
-use crate::message::CopyReport;
+use crate::message::{CopyReport, LedReport, NodeReport, Report};
 use crate::replica::state::FIRST;
 use crate::steward::{LOST_SILENCE_MS, never_begun, round};
 use crate::system::SystemCommand;
@@ -18,6 +18,26 @@ fn made_on(nodes: &[u64]) -> (World, Vec<Replica>) {
     let copies = world.map().shards[&SHARD].assigned.clone();
     world.now_ms = LOST_SILENCE_MS + 1;
     (world, copies)
+}
+
+/// A node reports that knows all of the map.
+fn hear(world: &mut World, node: NodeId, leaderless: Vec<CopyReport>, lost: Vec<(ShardId, ReplicaId)>) {
+    let map_epoch = world.map().epoch;
+    hear_at(world, node, map_epoch, (leaderless, lost));
+}
+
+/// The same of one that knows the map of this epoch.
+fn hear_at(
+    world: &mut World,
+    node: NodeId,
+    map_epoch: Epoch,
+    (leaderless, lost): (Vec<CopyReport>, Vec<(ShardId, ReplicaId)>),
+) {
+    let incarnation = world.map().nodes[&node].incarnation;
+    let node = NodeReport { node, incarnation, map_epoch, leaderless, lost, ..NodeReport::default() };
+    assert!(
+        world.reports.insert(Report { node, led: LedReport::all(1, Vec::new()), ..Report::default() }, world.now_ms)
+    );
 }
 
 fn as_made(of: Replica, copies: &[Replica]) -> CopyReport {
@@ -116,4 +136,32 @@ fn a_shard_that_has_a_leader_or_another_copy_to_go_on_from_is_left_alone() {
     let unnamed = Replica { node: NodeId(1), id: ReplicaId(1) };
     hear(&mut world, unnamed.node, vec![as_made(unnamed, &copies)], vec![]);
     assert_eq!(never_begun(&world.view()), []);
+}
+
+/// By then the two may have had a leader that is lost now.
+#[test]
+fn what_a_copy_said_before_its_node_knew_of_the_others_start_counts_for_nothing() {
+    let (mut world, copies) = made_on(&[1, 2]);
+    let before = world.map().epoch;
+    let record = world.map().nodes[&copies[1].node].clone();
+    let start = |incarnation| SystemCommand::Start {
+        node: record.id,
+        incarnation: Incarnation(incarnation),
+        address: record.address.clone(),
+        zone: record.zone.clone(),
+    };
+    world.state.apply(&start(2)).unwrap();
+    let told = |copies: &[Replica]| (vec![as_made(copies[0], copies)], vec![]);
+    hear(&mut world, copies[1].node, vec![], vec![(SHARD, copies[1].id)]);
+    hear_at(&mut world, copies[0].node, before, told(&copies));
+    assert_eq!(never_begun(&world.view()), []);
+    let known = world.map().epoch;
+    hear_at(&mut world, copies[0].node, known, told(&copies));
+    assert_ne!(never_begun(&world.view()), []);
+    world.state.apply(&start(3)).unwrap();
+    assert_eq!(never_begun(&world.view()), [], "it is not heard of in this start");
+    hear(&mut world, copies[1].node, vec![], vec![(SHARD, copies[1].id)]);
+    assert_eq!(never_begun(&world.view()), []);
+    hear(&mut world, copies[0].node, vec![as_made(copies[0], &copies)], vec![]);
+    assert_ne!(never_begun(&world.view()), []);
 }

@@ -17,7 +17,7 @@ use skerry_core::node::Status;
 use skerry_core::quorum::copies::Copies;
 use skerry_core::quorum::layout::Stage;
 
-pub(crate) use needs::{Need, alone_on, needs_of, writing_on};
+pub(crate) use needs::{Need, alone_on, coming_to, needs_of, writing_on};
 pub use needs::{does_without, needing};
 use quorum::{Nodes, QuorumNow};
 pub use rest::unrest;

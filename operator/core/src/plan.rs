@@ -24,6 +24,7 @@ use skerry_api::{Founder, Founding, PendingRemoval};
 use skerry_core::ids::{Epoch, NodeId, ShardId, TableId};
 use skerry_core::map::NodeState;
 use skerry_core::node::Status;
+use skerry_core::placement::Site;
 use skerry_core::system::AdminChange;
 
 use crate::desired::Desired;
@@ -231,7 +232,11 @@ impl Plan {
         }
         self.steps.extend(seats.returning().map(|node| Step::Change(AdminChange::Reactivate(node))));
         let late = seats.late();
-        let forecast = match forecast(&seats.sites_then(status), desired, status) {
+        let half_replaced = seats.half_replaced();
+        let is_place = |site: &Site| !half_replaced.contains(&site.node);
+        let sites = seats.sites_then(status);
+        let without: Vec<Site> = sites.iter().filter(|site| is_place(site)).cloned().collect();
+        let forecast = match forecast(&without, desired, status).or_else(|_| forecast(&sites, desired, status)) {
             Ok(forecast) => forecast,
             Err(error) if !late.is_empty() => {
                 self.waits.push(Wait::Late { slots: late, held: seats.held().collect(), why: Some(error.to_string()) });

@@ -30,6 +30,8 @@ pub enum Planted {
     OverdueAwaited,
     /// A replacement of which half was carried out is left so once its node speaks again. `plan/tests/replace_once.rs`
     HalfReplaced,
+    /// The process of a node on a claim that goes is ended while a copy is on its way to it. `plan/tests/replace_once.rs`
+    ComingCopyIgnored,
     /// A silent node is replaced only when those have left that are to leave, which wait for its copies. `plan/tests/replace_once.rs`
     SilentAwaitsLeaving,
     /// Whatever ends a pod that a person wants replaced, its volume is given up. `plan/tests/replace_once.rs`

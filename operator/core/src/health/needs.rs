@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use skerry_core::ids::{NodeId, ReplicaId, ShardId};
+use skerry_core::map::Role;
 use skerry_core::node::Status;
 
 use super::quorum::Lack;
@@ -54,6 +55,21 @@ pub(crate) fn needs_of(status: &Status, node: NodeId, is_up: impl Fn(NodeId) -> 
         Some(Need { shard: shard.descriptor.shard, why })
     };
     shards.iter().filter(|shard| is_on(shard, node)).filter_map(need).collect()
+}
+
+/// Shards that are on their way to this node: it is to have a copy, or has one that does not vote yet, as far as is known.
+/// Their leaders may be further.
+pub(crate) fn coming_to(status: &Status, node: NodeId) -> Vec<ShardId> {
+    let is_coming = |shard: &&ShardNow<'_>| {
+        let record = shard.record;
+        let role = shard.descriptor.members.iter().find(|member| member.replica.node == node).map(|member| member.role);
+        match role {
+            Some(Role::Learner | Role::Incoming) => true,
+            Some(Role::Voter | Role::Outgoing) => false,
+            None => record.target.contains(&node) || record.assigned.iter().any(|copy| copy.node == node),
+        }
+    };
+    shards_now(status).iter().filter(is_coming).map(|shard| shard.descriptor.shard).collect()
 }
 
 /// `None` = the shard goes on without the node. Of a Quorum shard the node's own copy counts by what it has that others

@@ -10,7 +10,8 @@ use skerry_core::node::Status;
 use skerry_core::placement::Site;
 
 use crate::desired::{Desired, zone_counts};
-use crate::observed::Slot;
+use crate::observed::{Running, Slot};
+use crate::planted::{Planted, is_planted};
 
 /// A process that was started is given so long to join. One that takes longer is late: it may never come.
 const JOINING_MAX: Duration = Duration::from_secs(60);
@@ -149,6 +150,26 @@ impl<'a> Seats<'a> {
 
     fn is_wanted(&self, slot: &str) -> bool {
         self.desired.slots.contains_key(slot)
+    }
+
+    /// True if the claim of a slot that stays was told to go, and its process was not: half of a replacement was carried out
+    /// and its node speaks again, or somebody has deleted the claim.
+    pub(super) fn is_half_replaced(&self, slot: &str) -> bool {
+        let is_half = |there: &&Slot| {
+            let process = &there.process;
+            let may_run = !process.ending && process.running != Running::Replaced;
+            there.volume.leaving && may_run && !process.volume_lost
+        };
+        self.sitting.contains_key(slot)
+            && self.slot(slot).filter(is_half).is_some()
+            && !is_planted(Planted::HalfReplaced)
+    }
+
+    /// The nodes of such slots: they do not come back once their processes end, and are no places for copies if it can be
+    /// helped.
+    pub(super) fn half_replaced(&self) -> BTreeSet<NodeId> {
+        let staying = self.staying_slots().filter(|(name, _)| self.is_half_replaced(name));
+        staying.filter_map(|(name, _)| self.node_of(name)).map(|node| node.id).collect()
     }
 
     fn is_set_aside(&self, slot: &str) -> bool {

@@ -16,7 +16,9 @@ use skerry_core::node::Status;
 
 use super::occupancy::Seats;
 use super::{Loss, Plan, Step, Wait};
-use crate::health::{Need, ShardNow, alone_on, is_heard, lacking_on, needs_of, shards_now, stranded_on, writing_on};
+use crate::health::{
+    Need, ShardNow, alone_on, coming_to, is_heard, lacking_on, needs_of, shards_now, stranded_on, writing_on,
+};
 use crate::observed::{Observed, Running, Slot};
 use crate::planted::{Planted, is_planted};
 use crate::validate::{AcceptedLoss, ReplaceRequest, Validated};
@@ -132,23 +134,11 @@ impl Scene<'_> {
         !self.is_heard(node) && self.seats.slot_of(node).is_some_and(is_lost)
     }
 
-    /// Claims that were told to go under nodes whose processes were not: half of a replacement was carried out and the node
-    /// speaks again, or somebody has deleted the claim. Whenever such a process ends, its node does not come back: so it is
-    /// ended while every shard goes on without it.
+    /// Claims that were told to go under nodes whose processes were not. Whenever such a process ends, its node does not come
+    /// back: so it is ended while every shard goes on without it.
     fn of_leaving_volumes(&self) -> Vec<Next> {
-        let half = self.seats.staying_slots().filter(|(name, _)| self.is_half_replaced(name));
+        let half = self.seats.staying_slots().filter(|(name, _)| self.seats.is_half_replaced(name));
         half.map(|(name, _)| self.given_up(name, self.node(name))).collect()
-    }
-
-    fn is_half_replaced(&self, slot: &str) -> bool {
-        let is_half = |there: &&Slot| {
-            let process = &there.process;
-            let may_run = !process.ending && process.running != Running::Replaced;
-            there.volume.leaving && may_run && !process.volume_lost
-        };
-        self.node(slot).is_some()
-            && self.seats.slot(slot).filter(is_half).is_some()
-            && !is_planted(Planted::HalfReplaced)
     }
 
     /// Volumes that took the place of others, and that nobody can come on: their hosts fell silent before a node had joined.
@@ -170,7 +160,7 @@ impl Scene<'_> {
     /// Nodes that were silent for as long as the spec says. What was begun goes on, whatever it says by now.
     fn of_silent_nodes(&self) -> Vec<Next> {
         // Those with a lost volume are no matter of silence, nor those whose volume goes already.
-        let is_other = |slot: &str| self.is_lost(slot) || self.is_half_replaced(slot);
+        let is_other = |slot: &str| self.is_lost(slot) || self.seats.is_half_replaced(slot);
         let candidates = self.seen.silent.iter().filter(|silent| !is_other(&silent.slot));
         candidates.filter_map(|silent| self.of_silent_node(silent)).collect()
     }
@@ -214,7 +204,7 @@ impl Scene<'_> {
             return Some(Err(if is_there { Wait::Replacing { slot } } else { self.not_there(request) }));
         };
         let node = self.node(&slot);
-        if is_done_with(asked) || node.map(id_of) != asked.node || self.is_half_replaced(&slot) {
+        if is_done_with(asked) || node.map(id_of) != asked.node || self.seats.is_half_replaced(&slot) {
             return None;
         }
         let is_silent = node.is_none_or(|node| !self.is_heard(node));
@@ -249,6 +239,12 @@ impl Scene<'_> {
         if let Some(why) = in_words(&needs) {
             return Err(Wait::ReplacementHeld { slot: slot.to_owned(), why });
         }
+        // It may have all of the copy by the time its process ends, and be the only one that has.
+        let coming = node.filter(|_| self.may_take_part(slot, silent)).map(|node| coming_to(self.status, node));
+        if let Some(coming) = coming.filter(|coming| !coming.is_empty() && !is_planted(Planted::ComingCopyIgnored)) {
+            let why = format!("{} on the way to it", are(&coming));
+            return Err(Wait::ReplacementHeld { slot: slot.to_owned(), why });
+        }
         for (alone_on, loss) in [(alone_on as OfNode, Loss::OfSilent), (writing_on, Loss::OfWrites)] {
             let open_on = |node| {
                 let alone = alone_on(self.status, node).into_iter();
@@ -260,6 +256,12 @@ impl Scene<'_> {
             }
         }
         Ok(Replace { slot: slot.to_owned(), silent })
+    }
+
+    /// True if leaders may hear its node, though the steward need not have heard it yet.
+    fn may_take_part(&self, slot: &str, silent: bool) -> bool {
+        let starts = |slot: &&Slot| slot.process.ready || slot.process.down < self.validated.replace_after;
+        !silent || self.seats.is_half_replaced(slot) && self.seats.slot(slot).filter(starts).is_some()
     }
 
     fn loss_to_accept(&self, slot: &str, shards: Vec<ShardId>, loss: Loss) -> Wait {
@@ -278,7 +280,8 @@ impl Scene<'_> {
     /// no certificate while its copies are missing, and their own may be bound for it.
     fn under_way(&self, slot: &str, silent: bool) -> Option<String> {
         // Of several whose claims were told to go, the first goes first.
-        let is_later = |name: &str| name > slot && self.is_half_replaced(name) && self.is_half_replaced(slot);
+        let is_later =
+            |name: &str| name > slot && self.seats.is_half_replaced(name) && self.seats.is_half_replaced(slot);
         let is_set_aside = |(name, there): &(&str, &Slot)| *name != slot && there.volume.set_aside && !is_later(name);
         let set_aside = self.seats.staying_slots().find(is_set_aside);
         let is_begun = |s: &&SilentNode| s.slot != slot && self.is_begun(&s.slot, Some(s.node), s.volume.as_ref());
@@ -479,6 +482,11 @@ fn id_of(node: NodeId) -> i64 {
 
 fn node_id(id: i64) -> Option<NodeId> {
     u64::try_from(id).ok().map(NodeId)
+}
+
+/// The first few, with the verb.
+fn are(shards: &[ShardId]) -> String {
+    format!("{} {}", named(shards), if shards.len() == 1 { "is" } else { "are" })
 }
 
 /// The first few, and how many more there are.

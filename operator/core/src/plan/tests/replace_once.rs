@@ -237,6 +237,41 @@ fn node_whose_claim_goes_is_replaced_though_it_speaks_and_nobody_asked() {
     );
 }
 
+/// The operator died between the two writes, and a shard's only copy went over to the node that spoke again: it was ended
+/// with it. Nothing of the shard was left.
+#[test]
+fn node_whose_claim_goes_is_not_ended_while_a_copy_is_on_its_way_to_it_and_gets_no_more() {
+    let world = at_rest();
+    let mut seen = world.observed();
+    let Seen::Known(status) = &mut seen.database else { panic!("a database that answers") };
+    let node = NodeId(4);
+    let shards = Arc::make_mut(&mut status.map).shards.values_mut();
+    let moving = shards.filter(|shard| shard.descriptor.shard != ShardId::SYSTEM).find(|shard| !shard.names(node));
+    let target = &mut moving.expect("three copies on four nodes").target;
+    target.pop();
+    target.push(node);
+    let Seen::Known(there) = &mut seen.slots else { panic!("slots that are known") };
+    let volume = &mut there.get_mut("shop-3").unwrap().volume;
+    (volume.set_aside, volume.leaving) = (true, true);
+    let decided = |bug| {
+        plant(bug);
+        let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
+        plant(None);
+        plan
+    };
+    let is_replaced = |plan: &Plan| plan.steps.iter().any(|step| matches!(step, Step::ReplaceVolume { .. }));
+    let plan = decided(None);
+    assert!(!is_replaced(&plan), "{plan:?}");
+    assert!(plan.waits.iter().any(|wait| wait.to_string().contains("is on the way to it")), "{plan:?}");
+    let targets = plan
+        .steps
+        .iter()
+        .find_map(|step| if let Step::Change(AdminChange::SetTargets(targets)) = step { Some(targets) } else { None });
+    let targets = targets.expect("what is on the way is turned back");
+    assert!(targets.iter().all(|(_, nodes)| !nodes.contains(&node)), "{targets:?}");
+    assert!(is_replaced(&decided(Some(Planted::ComingCopyIgnored))), "the bug is noticed");
+}
+
 #[test]
 fn of_two_nodes_whose_claims_go_one_is_replaced_and_only_while_every_shard_goes_on() {
     let world = at_rest();

@@ -166,6 +166,8 @@ pub struct Keeper {
     common: Sighting,
     /// Resource version of the Lease at the last look. `None` = there was none, or it is no number.
     version: Option<u64>,
+    /// When the Lease was seen to have gone back while this operator did not lead. `None` = never.
+    went_back: Option<Instant>,
     /// Since when there is no Lease. `None` = there was one at the last look.
     missing: Option<Instant>,
     /// The Lease and the holder that this operator was last said to wait for.
@@ -183,9 +185,21 @@ impl Keeper {
         let leases = Api::namespaced(client, &config.namespace);
         let fenced_by = Arc::<AtomicU64>::default();
         let leadership = Leadership { term, fenced_by: Arc::clone(&fenced_by), taken: Arc::default() };
-        let (seen, common, version, missing, waits_for) = Default::default();
-        let keeper =
-            Self { leases, databases, config, recorder, publish, fenced_by, seen, common, version, missing, waits_for };
+        let (seen, common, version, went_back, missing, waits_for) = Default::default();
+        let keeper = Self {
+            leases,
+            databases,
+            config,
+            recorder,
+            publish,
+            fenced_by,
+            seen,
+            common,
+            version,
+            went_back,
+            missing,
+            waits_for,
+        };
         (keeper, leadership)
     }
 
@@ -211,6 +225,9 @@ impl Keeper {
         }
         let seen = self.leases.get_opt(&self.config.name).await?;
         if seen.as_ref().is_some_and(|lease| self.went_back(lease)) {
+            if !self.leads() {
+                self.went_back = Some(began);
+            }
             // A watch goes on from the version that it has seen last, and says nothing of what is below.
             self.publish.send_replace(None);
             warn!("Kubernetes' own store has gone back to an earlier state: the watches begin anew");
@@ -223,7 +240,13 @@ impl Keeper {
             }
             None => self.away(began).await,
         };
-        match next(seen.as_ref(), &self.config.identity, unchanged, fence(&self.fenced_by), Timestamp::now()) {
+        let step = next(seen.as_ref(), &self.config.identity, unchanged, fence(&self.fenced_by), Timestamp::now());
+        // Whoever holds a Lease that has gone back may be another than it says, and not know it yet.
+        let may_be_held = self.went_back.is_some_and(|at| began - at < DURATION);
+        match step {
+            Move::Take { .. } if may_be_held && !is_planted(Planted::GoneBackTakenAtOnce) => {
+                self.stand_by(&self.config.name.clone(), "").await;
+            }
             Move::Wait => {
                 let spec = seen.and_then(|lease| lease.spec);
                 let holder = spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
@@ -305,9 +328,13 @@ impl Keeper {
     /// at work here.
     async fn away(&mut self, now: Instant) -> Duration {
         self.seen = None;
-        let leads = self.publish.borrow().is_some_and(|term| Instant::now() < term.until);
+        let leads = self.leads();
         let first = *self.missing.get_or_insert(now);
         if leads || !self.was_at_work().await { DURATION } else { now - first }
+    }
+
+    fn leads(&self) -> bool {
+        self.publish.borrow().is_some_and(|term| Instant::now() < term.until)
     }
 
     /// True if an operator has looked at a database before, as far as is known: whoever looks writes its status.

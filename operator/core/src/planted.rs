@@ -67,6 +67,8 @@ pub enum Planted {
     EarlierReleaseIgnored,
     /// Watches go on from a version above all that Kubernetes' restored store has. `operator/tests/cluster/lease.rs`
     WatchesGoOn,
+    /// A Lease that has gone back to an earlier holder is taken by that one at once. `operator/tests/cluster/lease.rs`
+    GoneBackTakenAtOnce,
     /// The image of a database is the operator's, whether or not its nodes run another. `kubernetes/identity.rs`
     ImageOfTheOperator,
 }

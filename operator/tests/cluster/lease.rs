@@ -342,3 +342,33 @@ async fn watches_begin_anew_when_kubernetes_own_store_has_gone_back() {
     assert!(!ended(&seeker.leadership).await, "it is noticed once");
     seeker.stop().await;
 }
+
+/// True if this operator leads only once another one has ended. Kubernetes' own store has gone back to when `before` was in the
+/// Lease, and the keeper of the other one gets no answer.
+async fn leads_after_the_other(before: &str) -> bool {
+    let world = World::at_rest(spec(3, 3)).await;
+    world.change(|ground| put_lease(ground, COMMON, before, 3));
+    let copy = world.change(|ground| ground.objects.clone());
+    let mut other = Seeker::start(&world, COMMON, "other");
+    other.leads().await.unwrap();
+    let mut seeker = Seeker::start(&world, COMMON, "me");
+    assert!(timeout(2 * DURATION, seeker.leads()).await.is_err(), "the other one renews it");
+    other.keeper.abort();
+    world.change(|ground| ground.objects = copy);
+    seeker.leads().await.unwrap();
+    let is_alone = other.leadership.token().is_err();
+    seeker.stop().await;
+    is_alone
+}
+
+/// It held the Lease once, or anybody may take it: another one may hold it by now, and not know that it has gone back.
+#[tokio::test(start_paused = true)]
+async fn lease_that_has_gone_back_is_left_alone_until_whoever_held_it_by_then_has_ended() {
+    for before in ["me", ""] {
+        assert!(leads_after_the_other(before).await, "both lead: {before:?}");
+        plant(Some(Planted::GoneBackTakenAtOnce));
+        let is_alone = leads_after_the_other(before).await;
+        plant(None);
+        assert!(!is_alone, "the bug is not noticed: {before:?}");
+    }
+}

@@ -281,6 +281,8 @@ with_bugs_of_quorum_tables! {
     GivenUpStaysInMap by test("tests/cluster/given_up.rs", "a_table_that_stays_though_it_was_given_up_is_caught"),
     /// A shard that has lost one of its two copies before it ever had a leader waits for a person for ever.
     NeverBegunWaits by test("tests/cluster/never_begun.rs", "a_new_table_that_waits_for_a_person_is_noticed"),
+    /// A copy that goes on from another one's records has promised nothing.
+    PromiseGivenUp by test("src/replica/tests.rs", "a_copy_that_goes_on_and_stands_at_once_is_noticed"),
     /// A shard goes on from one copy by itself though the log of that one has entries.
     BegunTakenForNeverBegun by test("src/steward/tests/never_begun.rs", "bugs_of_shards_that_go_on_by_themselves_are_noticed"),
     /// A shard goes on from one copy by itself by what that said before its node knew that the lost one's had started anew.

@@ -172,7 +172,7 @@ impl Replica {
         let voters: Vec<_> =
             self.descriptor().members.iter().filter(|m| m.role == Role::Voter).map(|m| m.replica.id).collect();
         let pick = usize::try_from(self.descriptor().shard.0).unwrap_or(0).checked_rem(voters.len());
-        if pick.and_then(|p| voters.get(p)) == Some(&self.id()) {
+        if pick.and_then(|p| voters.get(p)) == Some(&self.id()) && !self.consensus.keeps_promise() {
             self.consensus.campaign();
         }
     }
@@ -196,9 +196,12 @@ impl Replica {
         }
     }
 
-    /// Waits for the store to make this new copy durable before it says anything. It has promised nothing yet.
+    /// Waits for the store to make this copy durable before it says anything. A new one has promised nothing yet. One that
+    /// goes on from the records of another copy of this node keeps what that may have promised just before: its leader, though
+    /// given up, may read by its lease for so long.
     pub(crate) fn hold_until(&mut self, mark: u64) {
-        self.consensus.hold_until(mark);
+        let is_new = !self.state().from_snapshot || is_planted(Planted::PromiseGivenUp);
+        self.consensus.hold_until(mark, is_new);
     }
 
     /// Memory that its log's entries take, about.

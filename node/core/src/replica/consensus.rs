@@ -349,10 +349,12 @@ impl Consensus {
         self.syncs.hold_for_ever();
     }
 
-    /// This copy is new, and has promised nothing. It says nothing before the store has made it durable.
-    pub(super) fn hold_until(&mut self, mark: u64) {
+    /// This copy says nothing before the store has made it durable. `is_new` = it has promised nothing either.
+    pub(super) fn hold_until(&mut self, mark: u64, is_new: bool) {
         self.syncs.hold_until(mark);
-        self.promise = Promise::default();
+        if is_new {
+            self.promise = Promise::default();
+        }
     }
 
     /// Proposes an entry. False = raft takes nothing now; nothing happened.

@@ -442,3 +442,34 @@ fn planted_bugs_of_members_and_pace_are_noticed() {
     plant(None);
     assert!(tells_early && counts && waited == crate::time::SILENT_TICKS && replica.unreadable().is_none());
 }
+
+/// The only voter, which goes on from another copy's records or is new: true if it stands as soon as it may speak.
+fn stands_at_once(goes_on: bool) -> bool {
+    let engine = Memory::default();
+    let mut alone = descriptor();
+    alone.members.truncate(1);
+    let state = ReplicaState { from_snapshot: goes_on, ..ReplicaState::first(ReplicaId(1), alone) };
+    let setup = Setup { node: NodeId(1), seed: 7, requests_max: REQUESTS_MAX, highest_level: FormatLevel::NEWEST };
+    let mut replica = Replica::open(setup, state, None, &engine).unwrap();
+    let before = replica.term();
+    replica.hold_until(1);
+    replica.sync_begins(1);
+    replica.sync_finished(1);
+    replica.term() > before
+}
+
+/// A copy had heard its leader just before it was told to go on without it: what it wrote then was not seen by those who
+/// read from that leader, within its lease.
+#[test]
+fn a_copy_that_goes_on_from_anothers_records_keeps_what_that_has_promised_its_leader() {
+    assert!(stands_at_once(false) && !stands_at_once(true));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_copy_that_goes_on_and_stands_at_once_is_noticed() {
+    crate::planted::plant(Some(Planted::PromiseGivenUp));
+    let stands = stands_at_once(true);
+    crate::planted::plant(None);
+    assert!(stands);
+}

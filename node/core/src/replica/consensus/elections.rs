@@ -24,10 +24,15 @@ impl Consensus {
         self.raw.raft.become_follower(term, 0);
     }
 
+    /// True while nobody is elected with this copy's vote.
+    pub(in crate::replica) fn keeps_promise(&self) -> bool {
+        self.promise.is_kept(self.ticks)
+    }
+
     /// A copy does not stand for election, not even its own, while it keeps its promise. raft's own time-out is longer,
     /// but what wakes a quiescent copy sets raft's count forward.
     pub(in crate::replica) fn keep_own_promise(&mut self) {
-        if (self.promise.is_kept(self.ticks) || self.waits_for_own_log()) && !self.is_leader() {
+        if (self.keeps_promise() || self.waits_for_own_log()) && !self.is_leader() {
             self.put_off_election();
         }
     }

@@ -146,7 +146,7 @@ fn whoever_is_followed_is_known_by_its_node() {
 fn raft_counts_no_tick_of_a_copy_that_may_not_speak() {
     let mut consensus = member(3);
     assert!(consensus.begin_tick());
-    consensus.hold_until(1);
+    consensus.hold_until(1, true);
     assert!(!consensus.begin_tick());
     assert!(consensus.syncs_mut().take_release(1) && consensus.begin_tick());
     consensus.fall_silent();

@@ -1,5 +1,6 @@
 //! What must not make a node be replaced a second time, too early, or beside another one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::replace::{AFTER, ask_for, at_rest, fall_silent, held_up_by, look, seconds_until_replaced};

@@ -346,7 +346,7 @@ fn silent_node_is_replaced_though_another_that_was_replaced_has_not_left() {
     // As long as a shard names the first one, whatever it waits for.
     let mut seen = world.observed();
     let Seen::Known(status) = &mut seen.database else { panic!("a database that answers") };
-    let map = std::sync::Arc::make_mut(&mut status.map);
+    let map = Arc::make_mut(&mut status.map);
     let mut record = map.live_shards().find(|s| s.descriptor.shard != ShardId::SYSTEM).unwrap().clone();
     record.target[0] = NodeId(4);
     map.put_shard(record);

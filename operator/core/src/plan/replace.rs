@@ -242,7 +242,7 @@ impl Scene<'_> {
         // It may have all of the copy by the time its process ends, and be the only one that has.
         let coming = node.filter(|_| self.may_take_part(slot, silent)).map(|node| coming_to(self.status, node));
         if let Some(coming) = coming.filter(|coming| !coming.is_empty() && !is_planted(Planted::ComingCopyIgnored)) {
-            let why = format!("{} on the way to it", are(&coming));
+            let why = format!("copies of {} are on the way to it", named(&coming));
             return Err(Wait::ReplacementHeld { slot: slot.to_owned(), why });
         }
         for (alone_on, loss) in [(alone_on as OfNode, Loss::OfSilent), (writing_on, Loss::OfWrites)] {
@@ -482,11 +482,6 @@ fn id_of(node: NodeId) -> i64 {
 
 fn node_id(id: i64) -> Option<NodeId> {
     u64::try_from(id).ok().map(NodeId)
-}
-
-/// The first few, with the verb.
-fn are(shards: &[ShardId]) -> String {
-    format!("{} {}", named(shards), if shards.len() == 1 { "is" } else { "are" })
 }
 
 /// The first few, and how many more there are.

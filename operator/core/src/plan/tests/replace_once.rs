@@ -263,7 +263,7 @@ fn node_whose_claim_goes_is_not_ended_while_a_copy_is_on_its_way_to_it_and_gets_
     let is_replaced = |plan: &Plan| plan.steps.iter().any(|step| matches!(step, Step::ReplaceVolume { .. }));
     let plan = decided(None);
     assert!(!is_replaced(&plan), "{plan:?}");
-    assert!(plan.waits.iter().any(|wait| wait.to_string().contains("is on the way to it")), "{plan:?}");
+    assert!(plan.waits.iter().any(|wait| wait.to_string().contains("are on the way to it")), "{plan:?}");
     let targets = plan
         .steps
         .iter()

@@ -62,11 +62,12 @@ pub(crate) fn needs_of(status: &Status, node: NodeId, is_up: impl Fn(NodeId) -> 
 pub(crate) fn coming_to(status: &Status, node: NodeId) -> Vec<ShardId> {
     let is_coming = |shard: &&ShardNow<'_>| {
         let record = shard.record;
-        let role = shard.descriptor.members.iter().find(|member| member.replica.node == node).map(|member| member.role);
-        match role {
-            Some(Role::Learner | Role::Incoming) => true,
-            Some(Role::Voter | Role::Outgoing) => false,
-            None => record.target.contains(&node) || record.assigned.iter().any(|copy| copy.node == node),
+        // Two of them where a copy is built anew on the node that has lost it.
+        let mut members = shard.descriptor.members.iter().filter(|member| member.replica.node == node).peekable();
+        let is_bound = || record.target.contains(&node) || record.assigned.iter().any(|copy| copy.node == node);
+        match members.peek() {
+            None => is_bound(),
+            Some(_) => members.any(|member| matches!(member.role, Role::Learner | Role::Incoming)),
         }
     };
     shards_now(status).iter().filter(is_coming).map(|shard| shard.descriptor.shard).collect()

@@ -147,7 +147,7 @@ lab-down: ## Take that Kubernetes down, and leave nothing behind
 
 .PHONY: e2e
 e2e: images-e2e ## Every scenario on a Kubernetes of its own, every answer checked (as root, Debian, with Go)
-	cargo run --quiet -p skerry-e2e --bin e2e -- $(if $(BRIEF),--brief) $(NAME)
+	cargo run --quiet -p skerry-e2e --bin e2e -- $(if $(BRIEF),--brief --jobs 2) $(NAME)
 
 .PHONY: e2e-one
 e2e-one: e2e ## One scenario: make e2e-one NAME=scale_out_and_in

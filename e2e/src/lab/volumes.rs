@@ -1,6 +1,7 @@
 //! The storage class `local` and the volumes that are there for it, some on each host.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
@@ -9,6 +10,9 @@ use super::{Host, disk, template};
 
 const CLASS: &str = include_str!("../../lab/storage-class.yaml");
 const VOLUME: &str = include_str!("../../lab/volume.yaml");
+
+/// Scenarios that run at once find the same volumes.
+static RENEWING: Mutex<()> = Mutex::new(());
 
 /// Makes the class and all volumes.
 pub(super) fn create(kubectl: &Kubectl, hosts: &[Host]) -> Result<()> {
@@ -24,6 +28,7 @@ pub(super) fn create(kubectl: &Kubectl, hosts: &[Host]) -> Result<()> {
 /// Empties the volumes whose claims are gone, and offers them anew. Kubernetes keeps them for a person to look at, since they are
 /// retained.
 pub(super) fn renew(kubectl: &Kubectl) -> Result<usize> {
+    let _one_at_a_time = RENEWING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut renewed = 0;
     for volume in kubectl.list("persistentvolumes")? {
         let name = volume["metadata"]["name"].as_str().context("a volume has no name")?;

@@ -1,5 +1,6 @@
 //! `e2e`: runs the scenarios on a lab of its own, and takes it down whatever happens.
 
+mod results;
 mod run;
 
 use std::io::{self, Write};
@@ -31,6 +32,9 @@ struct Args {
     /// Tell a line for each scenario, and its steps only if it fails.
     #[arg(long)]
     brief: bool,
+    /// How many scenarios run at once, of those that keep to their own namespace. Pauses are measured best one by one.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
+    jobs: u8,
     /// Folder with skerry-node.tar, skerry-operator.tar and skerry-check.tar.
     #[arg(long, default_value = "target/images-e2e")]
     images: PathBuf,
@@ -96,4 +100,9 @@ fn watch_for_interrupts() -> Result<()> {
     };
     thread::spawn(move || runtime.block_on(wait));
     Ok(())
+}
+
+/// Tells whoever watches. That nobody reads it is no failure of the run.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "e2e: {line}");
 }

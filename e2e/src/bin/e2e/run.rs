@@ -1,17 +1,19 @@
-//! The run: lab, images, operator, then the scenarios one by one.
+//! The run: lab, images, operator, then the scenarios: first those that may run beside others, then the rest one by one.
 
 use std::fs;
 use std::io::{self, Write};
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use skerry_e2e::lab::{Lab, Shape};
 use skerry_e2e::scenario::{
-    Kube, OPERATOR_NAMESPACE, Outcome, Scenario, Setup, Stage, dump, install, is_interrupted, last_warnings, markdown,
-    mend, remove, retag, table,
+    Kube, OPERATOR_NAMESPACE, Outcome, Scenario, Setup, Stage, dump, install, is_interrupted, mend, remove, retag,
 };
 
-use crate::Args;
+use crate::results::Results;
+use crate::{Args, tell};
 
 /// Two hosts in two of the zones, so that a lost host has another beside it.
 const SHAPE: Shape = Shape { hosts: 5, zones: 3 };
@@ -68,36 +70,34 @@ fn prepare(lab: &Lab, args: &Args, setup: &Setup) -> Result<()> {
 }
 
 fn all(lab: &Lab, args: &Args, setup: &Setup, scenarios: &[Scenario]) -> Result<bool> {
-    let mut outcomes = Vec::new();
-    for (i, scenario) in scenarios.iter().enumerate() {
-        if is_interrupted() {
-            break;
-        }
-        tell(&format!("{}/{} {}: {}", i + 1, scenarios.len(), scenario.name, scenario.claim));
+    let results = Mutex::new(Results::new(args, scenarios.len()));
+    let run = |scenario: &Scenario| {
+        locked(&results)?.begin(scenario);
         let outcome = one(lab, args, setup, scenario);
-        let seconds = outcome.took.as_secs();
-        match &outcome.failure {
-            None => tell(&format!("{} passed in {seconds} s", scenario.name)),
-            Some(failure) => tell(&format!("{} FAILED after {seconds} s: {failure}", scenario.name)),
+        locked(&results)?.add(outcome)
+    };
+    let is_beside = |scenario: &&Scenario| args.jobs > 1 && !scenario.is_alone;
+    let (beside, alone): (Vec<_>, Vec<_>) = scenarios.iter().partition(is_beside);
+    let queue = Mutex::new(beside.into_iter());
+    let next = || anyhow::Ok(locked(&queue)?.next().filter(|_| !is_interrupted()));
+    let lane = || {
+        while let Some(scenario) = next()? {
+            run(scenario)?;
         }
-        outcomes.push(outcome);
-        // After each: a run that is cut off has told what it knew.
-        if let Some(file) = &args.markdown {
-            fs::write(file, markdown(&outcomes)).with_context(|| format!("failed to write {}", file.display()))?;
-        }
+        anyhow::Ok(())
+    };
+    thread::scope(|scope| {
+        let lanes: Vec<_> = (0..args.jobs).map(|_| scope.spawn(lane)).collect();
+        lanes.into_iter().try_for_each(|lane| lane.join().map_err(|_| anyhow!("a scenario panicked"))?)
+    })?;
+    for scenario in alone.into_iter().take_while(|_| !is_interrupted()) {
+        run(scenario)?;
     }
-    let failed = outcomes.iter().filter(|o| o.failure.is_some()).count();
-    let (passed, skipped) = (outcomes.len() - failed, scenarios.len() - outcomes.len());
-    writeln!(io::stdout(), "{}", table(&outcomes))?;
-    // Once more at the end: where only the last lines of a long output are kept, they say why.
-    for (name, failure) in outcomes.iter().filter_map(|o| o.failure.as_ref().map(|failure| (o.name, failure))) {
-        writeln!(io::stdout(), "{name} FAILED: {failure}")?;
-        for line in last_warnings(&args.out.join(name)) {
-            writeln!(io::stdout(), "  {line}")?;
-        }
-    }
-    writeln!(io::stdout(), "scenarios: {passed} passed; {failed} failed; {skipped} skipped")?;
-    Ok(passed == scenarios.len())
+    results.into_inner().map_err(|_| anyhow!("a scenario panicked"))?.close()
+}
+
+fn locked<T>(shared: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
+    shared.lock().map_err(|_| anyhow!("a scenario panicked"))
 }
 
 fn one(lab: &Lab, args: &Args, setup: &Setup, scenario: &Scenario) -> Outcome {
@@ -133,14 +133,11 @@ fn one(lab: &Lab, args: &Args, setup: &Setup, scenario: &Scenario) -> Outcome {
         *failure = format!("{failure}; and {room:#}");
     }
     let keeps = args.keep && outcome.failure.is_some();
-    let tidied = mend(lab, setup).and_then(|()| if keeps { Ok(()) } else { remove(lab, &namespace) });
+    // Beside another one nobody mends: hosts and operator are as they were.
+    let mended = if args.jobs > 1 && !scenario.is_alone { Ok(()) } else { mend(lab, setup) };
+    let tidied = mended.and_then(|()| if keeps { Ok(()) } else { remove(lab, &namespace) });
     if let (Err(error), None) = (tidied, &outcome.failure) {
         outcome.failure = Some(format!("failed to tidy up: {error:#}"));
     }
     outcome
-}
-
-fn tell(line: &str) {
-    // That nobody reads it is no failure of the run.
-    let _ = writeln!(io::stderr(), "e2e: {line}");
 }

@@ -131,11 +131,12 @@ images: ## The images of node and operator, as tars in target/images/; no contai
 .PHONY: images-e2e
 images-e2e: IMAGES = target/images-e2e
 images-e2e:
-	$(BUILD_STATIC) -p skerry-node -p skerry-operator -p skerry-e2e --bin skerry-node --bin skerry-operator --bin check
+	$(BUILD_STATIC) -p skerry -p skerry-node -p skerry-operator -p skerry-e2e --bin skerry --bin skerry-node --bin skerry-operator --bin check
 	mkdir -p $(IMAGES)
 	$(call image,skerry-node,skerry-node)
 	$(call image,skerry-operator,skerry-operator)
 	$(call image,skerry-check,check)
+	cp $(BINARIES)/skerry $(IMAGES)/skerry
 
 .PHONY: lab-up
 lab-up: ## A real Kubernetes on this machine (as root, Debian, with Go): make lab-up HOSTS=5 ZONES=3

@@ -7,6 +7,7 @@
 mod await_condition;
 mod checker;
 mod clumsy_hands;
+mod command_line;
 mod dump;
 mod hosts;
 mod judge;
@@ -31,6 +32,7 @@ mod host_lost;
 mod image_change;
 mod import_flights;
 mod install_and_ready;
+mod majority_lost;
 mod operator_gone;
 mod operator_killed_midway;
 mod refused_specs;
@@ -179,7 +181,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "host_lost",
-        claim: "a host that is gone for good is replaced",
+        claim: "a host that is gone for good is replaced; with a majority gone the database goes on from what is left",
         is_alone: true,
         run: host_lost::run,
     },

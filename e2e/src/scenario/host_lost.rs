@@ -1,9 +1,11 @@
-//! A host is gone for good, its volumes with it: its Node is deleted, and the operator puts another node in its place.
+//! A host is gone for good, its volumes with it: its Node is deleted, and the operator puts another node in its place. Then two
+//! more are gone at once, which a person has to help with: see [`super::majority_lost`].
 
 use anyhow::{Context, Result, ensure};
 
 use super::hosts::{await_down, of_zone, zone_of};
 use super::judge::CRASH_GOAL;
+use super::majority_lost;
 use super::stage::Stage;
 
 /// In a zone that has another host.
@@ -32,5 +34,6 @@ pub(super) fn run(stage: &mut Stage<'_>) -> Result<()> {
     let node = node_of(stage)?;
     ensure!(node.is_some_and(|n| n != lost), "node {lost} came back as {node:?} although its volume was lost");
     stage.expect_pause(&summary, CRASH_GOAL)?;
+    majority_lost::run(stage, &host)?;
     stage.finish()
 }

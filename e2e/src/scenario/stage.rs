@@ -27,6 +27,8 @@ pub struct Setup {
     pub repository: PathBuf,
     /// Tag of the images that were built.
     pub tag: String,
+    /// The command line, built from this repository.
+    pub command_line: PathBuf,
     /// Rows of the flights to import.
     pub rows: usize,
     /// Steps are told only of a scenario that fails.

@@ -35,7 +35,7 @@ struct Args {
     /// How many scenarios run at once, of those that keep to their own namespace. Pauses are measured best one by one.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
     jobs: u8,
-    /// Folder with skerry-node.tar, skerry-operator.tar and skerry-check.tar.
+    /// Folder with skerry-node.tar, skerry-operator.tar, skerry-check.tar, and the program skerry.
     #[arg(long, default_value = "target/images-e2e")]
     images: PathBuf,
     /// Tag of the images.

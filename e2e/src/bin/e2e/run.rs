@@ -19,14 +19,18 @@ use crate::{Args, tell};
 const SHAPE: Shape = Shape { hosts: 5, zones: 3 };
 const IMAGES: [&str; 3] = ["skerry-node", "skerry-operator", "skerry-check"];
 
+/// The program of the command line, beside the images.
+const COMMAND_LINE: &str = "skerry";
+
 /// Runs the scenarios. Returns true if all have passed.
 pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> Result<bool> {
     let repository = fs::canonicalize(&args.repository).context("failed to find the repository")?;
-    let setup = Setup { repository, tag: args.tag.clone(), rows: args.rows, is_brief: args.brief };
-    for image in IMAGES {
-        let tar = args.images.join(format!("{image}.tar"));
-        ensure!(tar.try_exists()?, "there is no {}: `make images-e2e` makes it", tar.display());
+    let command_line = std::path::absolute(args.images.join(COMMAND_LINE)).context("failed to find the images")?;
+    let images = IMAGES.iter().map(|image| args.images.join(format!("{image}.tar")));
+    for file in images.chain([command_line.clone()]) {
+        ensure!(file.try_exists()?, "there is no {}: `make images-e2e` makes it", file.display());
     }
+    let setup = Setup { repository, tag: args.tag.clone(), command_line, rows: args.rows, is_brief: args.brief };
     let begun = Instant::now();
     tell(&format!("starting a lab of {} hosts in {} zones", SHAPE.hosts, SHAPE.zones));
     let lab = match if args.attach { Lab::attach() } else { Lab::up(&SHAPE) } {

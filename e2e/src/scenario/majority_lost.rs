@@ -9,7 +9,7 @@ use super::await_condition::{await_condition, once};
 use super::command_line::CommandLine;
 use super::hosts::await_down;
 use super::objects::{self, CHECKER, NAME};
-use super::stage::{LONG, Stage};
+use super::stage::{LONG, Stage, is_ready, stand};
 use super::value::text;
 
 /// Whose volumes are lost, in zones that have another host each; and the one that is left.
@@ -39,14 +39,14 @@ pub(super) fn run(stage: &mut Stage<'_>, gone: &str) -> Result<()> {
     stage.say(&format!("{} are gone, and their Nodes deleted", hosts.join(" and ")));
     recover(stage, &lost)?;
     let recovered = begun.elapsed();
-    stage.await_ready("the lost nodes to be replaced")?;
+    // The operator's own pods were lost with those hosts: until another one acts, the resource says what was before.
+    await_condition("the lost nodes to be replaced", LONG, || {
+        let (now, resource) = (nodes(stage, &LOST), stage.resource()?);
+        let is_replaced = now.is_ok_and(|now| now.iter().all(|node| !lost.contains(node)));
+        Ok(once(is_replaced && is_ready(&resource), stand(&resource)))
+    })?;
     let whole = begun.elapsed();
     stage.note(format!("two of three volumes lost: recovered after {recovered:.0?}, whole after {whole:.0?}"));
-    let now = nodes(stage, &LOST)?;
-    ensure!(
-        now.iter().all(|node| !lost.contains(node)),
-        "{lost:?} came back as {now:?} although their volumes were lost"
-    );
     stage.checker()?.scan()?;
     stage.finish()?;
     // Another, for what it knows is what was before.

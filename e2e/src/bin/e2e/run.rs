@@ -1,7 +1,6 @@
 //! The run: lab, images, operator, then the scenarios: first those that may run beside others, then the rest one by one.
 
 use std::fs;
-use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::Instant;

@@ -1,7 +1,7 @@
 //! One bug, switched on in programs that are built already: which step notices it?
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,7 +17,9 @@ const PATIENCE: u32 = 8;
 const PATIENCE_CONSTANT: Duration = Duration::from_secs(20);
 /// Without a bug: several times what any step takes on a slow machine.
 const UNMEASURED: Duration = Duration::from_secs(1800);
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(50);
+/// What the test programs say of a test at once, when it has failed: the others need not be waited for.
+const FAILED: &str = " ... FAILED";
 /// What the core's tests take for the long ones of theirs: they are run for each bug.
 const SHORT: [(&str, &str); 2] = [("SKERRY_FUZZ_SECONDS", "1"), ("SEARCH", "60")];
 /// The tests of the core, those first that notice most in the shortest time. What says whether the search finds known bugs
@@ -58,7 +60,7 @@ impl Bench {
         let program = |name| programs.get(name).cloned().with_context(|| format!("no {name} was built"));
         let mut steps = Vec::new();
         for (name, args) in TESTS {
-            let args = ["--quiet"].iter().chain(args).map(|arg| (*arg).to_owned()).collect();
+            let args = args.iter().map(|arg| (*arg).to_owned()).collect();
             steps.push(Step { name, program: program(name)?, args, limit: UNMEASURED });
         }
         let args = format!("--first --jobs 1 --seeds {simulations}").split(' ').map(str::to_owned).collect();
@@ -92,23 +94,25 @@ impl Bench {
     }
 
     fn run(&self, step: &Step, number: u32, said: &Path) -> Result<End> {
-        let said = File::create(said)?;
+        let output = File::create(said)?;
         let mut command = Command::new(&step.program);
         command.args(&step.args).current_dir(&self.folder).env("SKERRY_MUTANT", number.to_string()).envs(SHORT);
         // A failure with one bug must not become a test for the next.
         command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true");
-        command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said).process_group(0);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
         let mut child = command.spawn().with_context(|| format!("failed to run {}", step.program.display()))?;
         let end = Instant::now() + step.limit;
         loop {
             if let Some(status) = child.try_wait()? {
                 return Ok(if status.success() { End::Good } else { End::Bad });
             }
-            if Instant::now() >= end {
+            // Without a bug it is to say why.
+            let has_failed = number != 0 && String::from_utf8_lossy(&fs::read(said)?).contains(FAILED);
+            if has_failed || Instant::now() >= end {
                 let group = rustix::process::Pid::from_child(&child);
                 rustix::process::kill_process_group(group, rustix::process::Signal::KILL)?;
                 child.wait()?;
-                return Ok(End::TimedOut);
+                return Ok(if has_failed { End::Bad } else { End::TimedOut });
             }
             thread::sleep(LOOK);
         }

@@ -98,6 +98,26 @@ fn others_compare_anew_where_a_node_starts_anew_at_once() {
     ticks_until_even(&mut cluster, &nodes, 1);
 }
 
+/// Nobody has a higher id than the copy that was made last.
+#[test]
+fn every_copy_follows_another_w_and_r_also_the_one_that_was_made_last() {
+    let (mut cluster, nodes, _) = carts(1);
+    ticks_until_even(&mut cluster, &nodes, 1);
+    let (shard, table) = {
+        let record = cluster.hosts[&nodes[0]].node.map().live_shards().last().unwrap();
+        (record.descriptor.shard, record.descriptor.table)
+    };
+    let quorums = Quorums { write: 3, read: 1 };
+    let resolve = Resolve::LastWriterWins;
+    cluster.change(AdminChange::AlterQuorumTable { table, replication_factor: 3, quorums, resolve });
+    cluster.run(100);
+    for node in nodes {
+        let record = &cluster.hosts[&node].node.map().shards[&shard];
+        assert_eq!(record.quorum.map(|quorum| quorum.current), Some(quorums));
+        assert_eq!(reports(&cluster, node)[0].held, record.descriptor.generation, "{node}");
+    }
+}
+
 /// A move was the last that happened, and all nodes start anew with nobody there to tell them the map.
 #[test]
 fn a_node_that_starts_alone_knows_what_its_shards_have_come_to_last() {

@@ -260,3 +260,45 @@ fn only_a_leader_that_few_wait_for_confirms_that_it_leads() {
     }
     assert!(!replica.confirm(duty, NOW));
 }
+
+/// The disk of this copy's node has stalled, and both others could do without it.
+fn beside_a_stalled_disk() -> Liveness {
+    let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
+    liveness.hear_stall(NodeId(1), true);
+    hear_all(&mut liveness);
+    liveness
+}
+
+#[test]
+fn a_copy_whose_disk_has_stalled_stands_only_where_the_others_elect_nobody_for_long() {
+    let engine = Memory::default();
+    let mut replica = copy(&[], 1, &engine);
+    let mut liveness = beside_a_stalled_disk();
+    let stands_at = (1..400).find(|_| {
+        hear_all(&mut liveness);
+        tick(&mut replica, &mut liveness);
+        kinds(&sent(&mut replica, &engine)).contains(&RaftKind::RequestPreVote)
+    });
+    // After ten seconds, of which some have passed, and an election time-out.
+    assert!(stands_at.is_some_and(|ticks| (180..240).contains(&ticks)), "{stands_at:?}");
+}
+
+#[test]
+fn a_leader_whose_disk_has_stalled_asks_each_of_the_others_to_take_over() {
+    let engine = Memory::default();
+    let mut replica = leader(&engine);
+    let mut liveness = beside_a_stalled_disk();
+    let mut asked = BTreeSet::new();
+    for _ in 0..8 * ELECTION_TICKS {
+        hear_all(&mut liveness);
+        tick(&mut replica, &mut liveness);
+        replica.give_way(&liveness);
+        let hand_overs = sent(&mut replica, &engine).into_iter().filter(|m| m.kind == RaftKind::TimeoutNow);
+        asked.extend(hand_overs.map(|message| message.to));
+        // Neither takes it.
+        [2, 3].iter().for_each(|id| {
+            replica.step(NodeId(*id), message(*id, RaftKind::HeartbeatResponse, replica.term()));
+        });
+    }
+    assert_eq!(ids(asked), [2, 3]);
+}

@@ -357,6 +357,12 @@ fn copies_are_given_up_only_while_all_that_stay_are_in_step() {
         world.silent.clear();
     };
     stays_silent(&mut world, 2);
+    // It is heard of, and lacks some of what the shard holds.
+    let second = record(&world).descriptor.members.iter().find(|m| m.replica.node == NodeId(2)).unwrap().replica.id;
+    world.copies.get_mut(&second).unwrap().is_complete = false;
+    world.steward();
+    assert_eq!(stage(&world), None);
+    world.copies.get_mut(&second).unwrap().is_complete = true;
     world.settle(20);
     settled_on(&world, &[1, 2], (1, 2));
 }

@@ -94,10 +94,12 @@ impl Database {
                 }
                 Err(status) => status,
             };
+            // A connection that ends in the middle of a call is an internal error to tonic.
             let transient = matches!(
                 status.code(),
                 Code::Unavailable
                     | Code::Unknown
+                    | Code::Internal
                     | Code::Cancelled
                     | Code::DeadlineExceeded
                     | Code::Aborted

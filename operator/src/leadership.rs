@@ -167,7 +167,7 @@ pub struct Keeper {
     /// Resource version of the Lease at the last look. `None` = there was none, or it is no number.
     version: Option<u64>,
     /// When the Lease was seen to have gone back while this operator did not lead. `None` = never.
-    went_back: Option<Instant>,
+    gone_back_at: Option<Instant>,
     /// Since when there is no Lease. `None` = there was one at the last look.
     missing: Option<Instant>,
     /// The Lease and the holder that this operator was last said to wait for.
@@ -185,7 +185,7 @@ impl Keeper {
         let leases = Api::namespaced(client, &config.namespace);
         let fenced_by = Arc::<AtomicU64>::default();
         let leadership = Leadership { term, fenced_by: Arc::clone(&fenced_by), taken: Arc::default() };
-        let (seen, common, version, went_back, missing, waits_for) = Default::default();
+        let (seen, common, version, gone_back_at, missing, waits_for) = Default::default();
         let keeper = Self {
             leases,
             databases,
@@ -196,7 +196,7 @@ impl Keeper {
             seen,
             common,
             version,
-            went_back,
+            gone_back_at,
             missing,
             waits_for,
         };
@@ -225,8 +225,12 @@ impl Keeper {
         }
         let seen = self.leases.get_opt(&self.config.name).await?;
         if seen.as_ref().is_some_and(|lease| self.went_back(lease)) {
+            let is_held_by_none_else = |lease: &Lease| ["", &self.config.identity].contains(&holder(lease));
             if !self.leads() {
-                self.went_back = Some(began);
+                self.gone_back_at = Some(began);
+            } else if let Some(lease) = seen.filter(is_held_by_none_else) {
+                // This operator led until now: nobody need be waited for.
+                self.seen = began.checked_sub(DURATION).map(|before| (lease, before));
             }
             // A watch goes on from the version that it has seen last, and says nothing of what is below.
             self.publish.send_replace(None);
@@ -236,20 +240,21 @@ impl Keeper {
         let unchanged = match &seen {
             Some(lease) => {
                 self.missing = None;
-                unchanged(&mut self.seen, lease, began)
+                let unchanged = unchanged(&mut self.seen, lease, began);
+                // By its own clock it knows better than by when the Lease was written.
+                if self.leads() && holder(lease) == self.config.identity { DURATION } else { unchanged }
             }
             None => self.away(began).await,
         };
         let step = next(seen.as_ref(), &self.config.identity, unchanged, fence(&self.fenced_by), Timestamp::now());
         // Whoever holds a Lease that has gone back may be another than it says, and not know it yet.
-        let may_be_held = self.went_back.is_some_and(|at| began - at < DURATION);
+        let may_be_held = self.gone_back_at.is_some_and(|at| began - at < DURATION);
         match step {
             Move::Take { .. } if may_be_held && !is_planted(Planted::GoneBackTakenAtOnce) => {
                 self.stand_by(&self.config.name.clone(), "").await;
             }
             Move::Wait => {
-                let spec = seen.and_then(|lease| lease.spec);
-                let holder = spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
+                let holder = seen.as_ref().map(holder).unwrap_or_default().to_owned();
                 self.stand_by(&self.config.name.clone(), &holder).await;
             }
             Move::Take { spec, token } => {
@@ -382,6 +387,11 @@ fn unchanged(sighting: &mut Sighting, lease: &Lease, now: Instant) -> Duration {
             Duration::ZERO
         }
     }
+}
+
+/// Who holds a Lease. Empty = nobody does.
+fn holder(lease: &Lease) -> &str {
+    lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
 }
 
 /// The number of its resource version, which rises with every write to Kubernetes' store.

@@ -5,9 +5,14 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
+use skerry_operator_core::planted::{Planted, is_planted};
 
 /// A holder that has not renewed for so long has lost the Lease.
 pub const DURATION: Duration = Duration::from_secs(10);
+
+/// A Lease is renewed or given up within this, or else it may have come back with Kubernetes' restored store, and another
+/// operator hold it that does not know so yet. Clocks of several hosts tell it: one that is wrong costs time, and no more.
+const WRITTEN_LATELY: Duration = Duration::from_secs(60);
 
 /// Name of the Lease that all operators had in common before each Helm release got its own.
 pub const COMMON: &str = "skerry-operator";
@@ -28,21 +33,28 @@ pub enum Move {
 
 /// What is to be done on this Lease. `None` = there is none. `unchanged` is for how long, on this operator's own clock,
 /// it has looked the same, or was not there: clocks of others are not trusted. One that somebody has deleted may have a
-/// holder who does not know it yet, and is waited for as long as for any other. `fenced_by` is the highest token that a database has refused
+/// holder who does not know it yet, and is waited for as long as for any other. So may one that was given up, or is this
+/// operator's own of an earlier process, if nobody has written it lately. `fenced_by` is the highest token that a database has refused
 /// this operator for: a Lease may have come back as it was long before, with Kubernetes' own store.
 pub fn next(seen: Option<&Lease>, identity: &str, unchanged: Duration, fenced_by: Option<u64>, now: Timestamp) -> Move {
     let spec = seen.and_then(|lease| lease.spec.as_ref());
     let holder = spec.and_then(|s| s.holder_identity.as_deref()).filter(|h| !h.is_empty());
     let before = spec.and_then(|s| s.lease_transitions).unwrap_or_else(|| first_transition(now));
     let past_fence = fenced_by.and_then(|token| past(token, now)).unwrap_or(0);
+    let may_be_held = unchanged < DURATION && !spec.is_some_and(|spec| is_written_lately(spec, now));
     match holder {
-        Some(holder) if holder == identity => {
+        Some(holder) if holder == identity && !may_be_held => {
             take(identity, before.max(past_fence), spec.and_then(|s| s.acquire_time.clone()), now)
         }
         Some(_) if unchanged < DURATION => Move::Wait,
-        None if seen.is_none() && unchanged < DURATION => Move::Wait,
+        None if may_be_held => Move::Wait,
         Some(_) | None => take(identity, before.saturating_add(1).max(past_fence), None, now),
     }
+}
+
+fn is_written_lately(spec: &LeaseSpec, now: Timestamp) -> bool {
+    let age = spec.renew_time.as_ref().map(|written| now.duration_since(written.0).unsigned_abs());
+    age.is_some_and(|age| age <= WRITTEN_LATELY) || is_planted(Planted::RestoredTakenAtOnce)
 }
 
 /// Who leads by the Lease that all operators once had in common, or may soon: a pod of this operator's own Deployment that
@@ -107,6 +119,7 @@ mod tests {
         let spec = LeaseSpec {
             holder_identity: Some(holder.to_owned()),
             lease_transitions: Some(transitions),
+            renew_time: Some(MicroTime(at(NOW))),
             ..LeaseSpec::default()
         };
         Lease { spec: Some(spec), ..Lease::default() }
@@ -121,9 +134,21 @@ mod tests {
 
     #[test]
     fn holder_renews_under_its_token_and_the_next_one_gets_a_higher() {
-        assert_eq!(token(next(Some(&lease("a", 7)), "a", Duration::ZERO, None, at(0))), Some(7));
-        assert_eq!(token(next(Some(&lease("a", 7)), "b", DURATION, None, at(0))), Some(8));
-        assert_eq!(token(next(Some(&lease("", 7)), "b", Duration::ZERO, None, at(0))), Some(8));
+        assert_eq!(token(next(Some(&lease("a", 7)), "a", Duration::ZERO, None, at(NOW))), Some(7));
+        assert_eq!(token(next(Some(&lease("a", 7)), "b", DURATION, None, at(NOW))), Some(8));
+        assert_eq!(token(next(Some(&lease("", 7)), "b", Duration::ZERO, None, at(NOW))), Some(8));
+    }
+
+    /// It is as it was when Kubernetes' store was copied, and whoever held it since may not know it yet.
+    #[test]
+    fn lease_that_nobody_has_written_lately_is_waited_for_whoever_held_it() {
+        let short = DURATION - Duration::from_millis(1);
+        for holder in ["a", ""] {
+            for now in [NOW - 61, NOW + 61] {
+                assert_eq!(next(Some(&lease(holder, 7)), "a", short, None, at(now)), Move::Wait, "{holder:?}");
+            }
+            assert_ne!(next(Some(&lease(holder, 7)), "a", DURATION, None, at(NOW + 61)), Move::Wait, "{holder:?}");
+        }
     }
 
     #[test]

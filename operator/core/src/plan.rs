@@ -223,7 +223,7 @@ impl Plan {
         seen: &Observed,
         status: &Status,
     ) {
-        replace::replace(self, validated, seats, seen, status);
+        let given_up = replace::replace(self, validated, seats, seen, status);
         self.steps.extend(seats.condemned_and_wanted().map(|slot| Step::RemoveSlot { slot: slot.to_owned() }));
         let victims = seats.victims();
         if victims != seen.victims {
@@ -253,7 +253,7 @@ impl Plan {
                 let (database, moves) = (validated.name.clone(), Box::new(forecast.moves));
                 self.approval = Some(id.clone());
                 self.waits.push(Wait::Approval { database, plan: id, moves });
-                return self.repairing(desired, seats, status);
+                return self.repairing(desired, (seats, &given_up), status);
             }
         }
         if !late.is_empty() {
@@ -267,7 +267,7 @@ impl Plan {
         }
         let joining = seats.joining();
         if joining.is_empty() {
-            self.placing(validated, desired, seats, (seen, status), &forecast);
+            self.placing(validated, desired, (seats, &given_up), (seen, status), &forecast);
         } else {
             self.waits.push(Wait::Joining(joining));
         }
@@ -290,7 +290,7 @@ impl Plan {
 
     /// What needs nobody's approval: slots that were taken away come back with their nodes; copies on nodes that are gone for
     /// good get another place, as many as they were, and these nodes leave.
-    fn repairing(&mut self, desired: &Desired, seats: &Seats<'_>, status: &Status) {
+    fn repairing(&mut self, desired: &Desired, (seats, given_up): (&Seats<'_>, &BTreeSet<NodeId>), status: &Status) {
         let returning = seats.missing_of_nodes();
         if !returning.is_empty() && !is_planted(Planted::ReturnAwaitsApproval) {
             return self.steps.extend(returning.into_iter().map(|(slot, zone)| Step::AddSlot { slot, zone }));
@@ -306,7 +306,8 @@ impl Plan {
         };
         let is_on_one =
             |shard: &ShardId| status.map.shards.get(shard).is_some_and(|s| s.target.iter().any(|n| gone.contains(n)));
-        let targets: Vec<_> = targets(&forecast, status).into_iter().filter(|(shard, _)| is_on_one(shard)).collect();
+        let targets = targets(&forecast, given_up, status);
+        let targets: Vec<_> = targets.into_iter().filter(|(shard, _)| is_on_one(shard)).collect();
         if !targets.is_empty() {
             self.steps.push(Step::Change(AdminChange::SetTargets(targets)));
             return;
@@ -322,18 +323,20 @@ impl Plan {
         &mut self,
         validated: &Validated,
         desired: &Desired,
-        seats: &Seats<'_>,
+        (seats, given_up): (&Seats<'_>, &BTreeSet<NodeId>),
         (seen, status): (&Observed, &Status),
         forecast: &Forecast,
     ) {
         self.steps.extend(removals::due(desired, seen));
-        let targets = targets(forecast, status);
+        let targets = targets(forecast, given_up, status);
         // A new table would change the plan that was approved before it is carried out.
         let is_held = |change: &AdminChange| {
             let is_manual = matches!(validated.approval, Approval::Manual(_));
             tables::makes_table(change) && !targets.is_empty() && is_manual
         };
-        match tables::changes(desired, &seats.sites(), status) {
+        let sites = seats.sites();
+        let staying: Vec<Site> = sites.iter().filter(|site| !given_up.contains(&site.node)).cloned().collect();
+        match tables::changes(desired, &staying, status).or_else(|_| tables::changes(desired, &sites, status)) {
             Ok(changes) => {
                 let changes = changes.into_iter().filter(|change| !is_held(change));
                 self.steps.extend(changes.map(Step::Change));
@@ -390,12 +393,14 @@ fn limits(desired: &Desired, status: &Status) -> Option<Step> {
     (status.map.limits.0 != desired.limits).then_some(Step::Change(AdminChange::SetLimits(desired.limits)))
 }
 
-/// The shards whose copies belong elsewhere than they are bound for.
-fn targets(forecast: &Forecast, status: &Status) -> Vec<(ShardId, Vec<NodeId>)> {
+/// The shards whose copies belong elsewhere than they are bound for. What would bring more of them to nodes that are given up
+/// waits for those that come in their place.
+fn targets(forecast: &Forecast, given_up: &BTreeSet<NodeId>, status: &Status) -> Vec<(ShardId, Vec<NodeId>)> {
     let set = |nodes: &[NodeId]| nodes.iter().copied().collect::<BTreeSet<_>>();
     let changed = |(shard, nodes): (&ShardId, &Vec<NodeId>)| {
         let target = &status.map.shards.get(shard)?.target;
-        (set(target) != set(nodes)).then(|| (*shard, nodes.clone()))
+        let more = nodes.iter().any(|node| given_up.contains(node) && !target.contains(node));
+        (set(target) != set(nodes) && !more).then(|| (*shard, nodes.clone()))
     };
     forecast.placed.iter().filter_map(changed).collect()
 }

@@ -32,6 +32,14 @@ pub enum Planted {
     HalfReplaced,
     /// The process of a node on a claim that goes is ended while a copy is on its way to it. `plan/tests/replace_once.rs`
     ComingCopyIgnored,
+    /// A silent node is replaced while a copy is on its way to it, as if whom the steward does not hear nobody heard.
+    /// `plan/tests/replace_coming.rs`
+    SilentTakesNoCopies,
+    /// More copies are bound for a node whose volume is given up already, as long as it speaks. `plan/tests/replace_coming.rs`
+    GivenUpGetsCopies,
+    /// A node is restarted though its claim goes with its process, and it does not come back on its volume.
+    /// `plan/tests/replace_coming.rs`
+    RestartedWithoutVolume,
     /// A silent node is replaced only when those have left that are to leave, which wait for its copies. `plan/tests/replace_once.rs`
     SilentAwaitsLeaving,
     /// Whatever ends a pod that a person wants replaced, its volume is given up. `plan/tests/replace_once.rs`
@@ -69,6 +77,9 @@ pub enum Planted {
     WatchesGoOn,
     /// A Lease that has gone back to an earlier holder is taken by that one at once. `operator/tests/cluster/lease.rs`
     GoneBackTakenAtOnce,
+    /// A Lease that nobody has written for long is taken at once by an operator that has just started, if it was given up, or
+    /// names that one. `operator/tests/cluster/lease.rs`
+    RestoredTakenAtOnce,
     /// The image of a database is the operator's, whether or not its nodes run another. `kubernetes/identity.rs`
     ImageOfTheOperator,
 }

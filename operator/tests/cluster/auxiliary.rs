@@ -30,8 +30,9 @@ async fn what_stands_beside_the_stateful_sets_comes_back_while_the_resource_is_p
     let prepared = World::at_rest(spec(3, 3)).await;
     let wanted = seeds(&prepared);
     let (paused, invalid) = (json!({"spec": {"paused": true}}), json!({"spec": {"replicas": 2}}));
+    let half_edited = json!({"spec": {"paused": true, "replicas": 2}});
     let corrected = json!({"spec": {"paused": false, "replicas": 3}});
-    for (stopped, changed_stays) in [(paused, true), (invalid, false)] {
+    for (stopped, changed_stays) in [(paused, true), (invalid, false), (half_edited, true)] {
         let mut world = prepared.fork(None);
         world.change(|ground| ground.edit(&stopped));
         world.rounds(2).await;
@@ -58,5 +59,31 @@ async fn what_stands_beside_the_stateful_sets_comes_back_while_the_resource_is_p
         world.rest().await;
         world.check_wanted();
         assert_eq!(seeds(&world), wanted, "{stopped}: put right once it goes on");
+    }
+}
+
+/// Somebody else has made one of that name while it was gone.
+#[tokio::test]
+async fn what_another_owner_has_made_meanwhile_is_neither_changed_nor_removed() {
+    let prepared = World::at_rest(spec(3, 3)).await;
+    for stopped in [json!({"spec": {"paused": true}}), json!({"spec": {"replicas": 2}}), json!({})] {
+        let mut world = prepared.fork(None);
+        let theirs = world.change(|ground| {
+            ground.edit(&stopped);
+            let owner = ground.objects.get(&Ground::key("statefulsets", "shop-a")).unwrap()["metadata"]["uid"].clone();
+            ALL.map(|(kind, name)| {
+                let mut object = ground.objects.get(&Ground::key(kind, name)).unwrap().clone();
+                ground.objects.remove(&Ground::key(kind, name));
+                object["metadata"]["ownerReferences"][0]["uid"] = owner.clone();
+                ground.objects.create(&Ground::key(kind, name), object);
+                ground.objects.get(&Ground::key(kind, name)).cloned()
+            })
+        });
+        world.take_over();
+        world.rounds(3).await;
+        let there = ALL.map(|(kind, name)| Some(there(&world, kind, name)));
+        assert_eq!(there, theirs, "{stopped}: {}", world.story());
+        let told = world.change(|ground| ground.resource()["status"].to_string());
+        assert!(told.contains("is there and belongs to"), "{stopped}: {told}");
     }
 }

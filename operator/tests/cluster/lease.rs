@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
-use serde_json::json;
+use serde_json::{Value, json};
 use skerry_core::ids::ClusterId;
 use skerry_operator::leadership::{Keeper, Leadership, LeaseConfig};
 use skerry_operator::lease::{COMMON, DURATION};
@@ -40,10 +42,16 @@ fn leave_lease(ground: &mut Ground, transitions: u32) {
     put_lease(ground, COMMON, "", transitions);
 }
 
+/// One that was written just now.
 pub fn put_lease(ground: &mut Ground, name: &str, holder: &str, transitions: u32) {
-    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {},
-                       "spec": {"holderIdentity": holder, "leaseTransitions": transitions}});
+    let spec = json!({"holderIdentity": holder, "leaseTransitions": transitions,
+                      "renewTime": MicroTime(Timestamp::now())});
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {}, "spec": spec});
     ground.objects.create(&Key::new("leases", NAMESPACE, name), lease);
+}
+
+fn written_long_ago(lease: &mut Value) {
+    lease["spec"]["renewTime"] = json!(MicroTime(Timestamp::now() - Duration::from_secs(3_600)));
 }
 
 fn seek(client: &Client, name: &str, identity: &str) -> (Keeper, Leadership) {
@@ -325,7 +333,8 @@ async fn watches_begin_anew_when_kubernetes_own_store_has_gone_back() {
     world.change(|ground| leave_lease(ground, 3));
     let mut seeker = Seeker::start(&world, COMMON, "me");
     seeker.leads().await.unwrap();
-    let copy = world.change(|ground| ground.objects.clone());
+    let mut copy = world.change(|ground| ground.objects.clone());
+    copy.edit(&Key::new("leases", NAMESPACE, COMMON), written_long_ago);
     let ended = |leadership: &Leadership| {
         let mut leadership = leadership.clone();
         async move { timeout(PATIENCE, leadership.ended()).await.is_ok() }
@@ -368,6 +377,38 @@ async fn lease_that_has_gone_back_is_left_alone_until_whoever_held_it_by_then_ha
         assert!(leads_after_the_other(before).await, "both lead: {before:?}");
         plant(Some(Planted::GoneBackTakenAtOnce));
         let is_alone = leads_after_the_other(before).await;
+        plant(None);
+        assert!(!is_alone, "the bug is not noticed: {before:?}");
+    }
+}
+
+/// True if an operator that has just started leads only once another one has ended. Kubernetes' own store has gone back to a
+/// copy with `before` in the Lease, and the keeper of the other one gets no answer.
+async fn newcomer_leads_after_the_other(before: &str) -> bool {
+    let world = World::at_rest(spec(3, 3)).await;
+    world.change(|ground| {
+        put_lease(ground, COMMON, before, 3);
+        ground.objects.edit(&Key::new("leases", NAMESPACE, COMMON), written_long_ago);
+    });
+    let copy = world.change(|ground| ground.objects.clone());
+    let mut other = Seeker::start(&world, COMMON, "other");
+    other.leads().await.unwrap();
+    other.keeper.abort();
+    world.change(|ground| ground.objects = copy);
+    let mut seeker = Seeker::start(&world, COMMON, "me");
+    seeker.leads().await.unwrap();
+    let is_alone = other.leadership.token().is_err();
+    seeker.stop().await;
+    is_alone
+}
+
+/// It has not seen the Lease before, and so cannot see that it has gone back.
+#[tokio::test(start_paused = true)]
+async fn lease_of_a_restored_store_is_left_alone_by_an_operator_that_has_just_started() {
+    for before in ["me", ""] {
+        assert!(newcomer_leads_after_the_other(before).await, "both lead: {before:?}");
+        plant(Some(Planted::RestoredTakenAtOnce));
+        let is_alone = newcomer_leads_after_the_other(before).await;
         plant(None);
         assert!(!is_alone, "the bug is not noticed: {before:?}");
     }

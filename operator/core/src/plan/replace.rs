@@ -5,6 +5,8 @@
 //! A volume that is lost is gone whatever is done. Any other is given up only while every shard goes on without its node,
 //! and one at a time: while one is being replaced, no second one is begun.
 
+mod coming;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -13,12 +15,11 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use skerry_api::{Founding, Replacement, SilentNode};
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::node::Status;
+use skerry_core::system::AdminChange;
 
 use super::occupancy::Seats;
 use super::{Loss, Plan, Step, Wait};
-use crate::health::{
-    Need, ShardNow, alone_on, coming_to, is_heard, lacking_on, needs_of, shards_now, stranded_on, writing_on,
-};
+use crate::health::{Need, ShardNow, alone_on, is_heard, lacking_on, needs_of, shards_now, stranded_on, writing_on};
 use crate::observed::{Observed, Running, Slot};
 use crate::planted::{Planted, is_planted};
 use crate::validate::{AcceptedLoss, ReplaceRequest, Validated};
@@ -60,16 +61,30 @@ struct Scene<'a> {
     status: &'a Status,
 }
 
-/// Plans the next replacement, if there is one, and says what holds the others.
-pub(super) fn replace(plan: &mut Plan, validated: &Validated, seats: &Seats<'_>, seen: &Observed, status: &Status) {
+/// Plans the next replacement, if there is one, and says what holds the others. Returns the nodes that no more copies are to
+/// be bound for: they do not come back on their volumes.
+pub(super) fn replace(
+    plan: &mut Plan,
+    validated: &Validated,
+    seats: &Seats<'_>,
+    seen: &Observed,
+    status: &Status,
+) -> BTreeSet<NodeId> {
     let scene = Scene { validated, seats, seen, status };
+    let mut given_up = scene.given_up_already();
     plan.notes = Notes { silent: scene.silent(), replacement: scene.asked(), founding: None };
     let of_volumes =
         scene.of_lost_volumes().into_iter().chain(scene.of_leaving_volumes()).chain(scene.of_barren_volumes());
     let all = of_volumes.chain(scene.of_silent_nodes()).chain(scene.of_a_person());
     for next in all {
-        let Replace { slot, silent } = match next {
-            Ok(replace) => replace,
+        let (slot, silent) = match next {
+            Ok(Due::Replacement { slot, silent }) => (slot, silent),
+            Ok(Due::TurningBack { node, targets, held }) => {
+                given_up.insert(node);
+                plan.waits.push(held);
+                plan.steps.extend(targets.map(Step::Change));
+                continue;
+            }
             Err(wait) => {
                 plan.waits.push(wait);
                 continue;
@@ -86,15 +101,18 @@ pub(super) fn replace(plan: &mut Plan, validated: &Validated, seats: &Seats<'_>,
             }
         }
     }
+    given_up
 }
 
-/// A replacement of a slot's volume that may begin now.
-struct Replace {
-    slot: String,
-    silent: bool,
+/// What may begin now.
+enum Due {
+    /// The replacement of a slot's volume.
+    Replacement { slot: String, silent: bool },
+    /// The copies that are on the way to a node are turned back first. `None` = that is under way.
+    TurningBack { node: NodeId, targets: Option<AdminChange>, held: Wait },
 }
 
-type Next = Result<Replace, Wait>;
+type Next = Result<Due, Wait>;
 
 /// Which shards something is so of, as far as a node is concerned.
 type OfNode = fn(&Status, NodeId) -> Vec<ShardId>;
@@ -114,7 +132,7 @@ impl Scene<'_> {
             };
             let needed: Vec<ShardId> = self.node(name).map(open_on).unwrap_or_default();
             match (needed.is_empty(), left.is_zero()) {
-                (true, true) => Ok(Replace { slot: name.to_owned(), silent: is_overdue(slot) }),
+                (true, true) => Ok(Due::Replacement { slot: name.to_owned(), silent: is_overdue(slot) }),
                 (true, false) => Err(Wait::VolumeLost { slot: name.to_owned(), at: self.after(left) }),
                 (false, _) => Err(self.loss_to_accept(name, needed, Loss::OfVolume)),
             }
@@ -154,7 +172,7 @@ impl Scene<'_> {
             self.seen.silent.iter().any(silent) || self.begun_for_a_person().is_some_and(|asked| asked.slot == slot)
         };
         let barren = self.seats.staying_slots().filter(|(name, slot)| is_barren(slot) && is_begun(name));
-        barren.map(|(name, slot)| Ok(Replace { slot: name.to_owned(), silent: is_overdue(slot) })).collect()
+        barren.map(|(name, slot)| Ok(Due::Replacement { slot: name.to_owned(), silent: is_overdue(slot) })).collect()
     }
 
     /// Nodes that were silent for as long as the spec says. What was begun goes on, whatever it says by now.
@@ -213,7 +231,7 @@ impl Scene<'_> {
         // other reason comes back on its volume, which may be needed.
         let is_begun = |there: &&Slot| there.volume.set_aside || is_planted(Planted::EndingIsBegun);
         if there.filter(is_begun).is_some_and(|there| there.process.ending) && is_silent {
-            return Some(Ok(Replace { slot, silent: true }));
+            return Some(Ok(Due::Replacement { slot, silent: true }));
         }
         // The claim was told to go, and the pod that holds it was not.
         let is_half = there.is_some_and(|there| there.volume.set_aside && !there.process.ending);
@@ -239,12 +257,6 @@ impl Scene<'_> {
         if let Some(why) = in_words(&needs) {
             return Err(Wait::ReplacementHeld { slot: slot.to_owned(), why });
         }
-        // It may have all of the copy by the time its process ends, and be the only one that has.
-        let coming = node.filter(|_| self.may_take_part(slot, silent)).map(|node| coming_to(self.status, node));
-        if let Some(coming) = coming.filter(|coming| !coming.is_empty() && !is_planted(Planted::ComingCopyIgnored)) {
-            let why = format!("copies of {} are on the way to it", named(&coming));
-            return Err(Wait::ReplacementHeld { slot: slot.to_owned(), why });
-        }
         for (alone_on, loss) in [(alone_on as OfNode, Loss::OfSilent), (writing_on, Loss::OfWrites)] {
             let open_on = |node| {
                 let alone = alone_on(self.status, node).into_iter();
@@ -255,13 +267,8 @@ impl Scene<'_> {
                 return Err(self.loss_to_accept(slot, open, loss));
             }
         }
-        Ok(Replace { slot: slot.to_owned(), silent })
-    }
-
-    /// True if leaders may hear its node, though the steward need not have heard it yet.
-    fn may_take_part(&self, slot: &str, silent: bool) -> bool {
-        let starts = |slot: &&Slot| slot.process.ready || slot.process.down < self.validated.replace_after;
-        !silent || self.seats.is_half_replaced(slot) && self.seats.slot(slot).filter(starts).is_some()
+        let coming = node.and_then(|node| self.turning_back(slot, node, silent));
+        coming.unwrap_or_else(|| Ok(Due::Replacement { slot: slot.to_owned(), silent }))
     }
 
     fn loss_to_accept(&self, slot: &str, shards: Vec<ShardId>, loss: Loss) -> Wait {
@@ -482,15 +489,4 @@ fn id_of(node: NodeId) -> i64 {
 
 fn node_id(id: i64) -> Option<NodeId> {
     u64::try_from(id).ok().map(NodeId)
-}
-
-/// The first few, and how many more there are.
-pub(super) fn named(shards: &[ShardId]) -> String {
-    const NAMED_MAX: usize = 3;
-    let unique: BTreeSet<&ShardId> = shards.iter().collect();
-    let names: Vec<String> = unique.iter().take(NAMED_MAX).map(|shard| format!("shard {shard}")).collect();
-    match unique.len().saturating_sub(NAMED_MAX) {
-        0 => names.join(", "),
-        more => format!("{} and {more} more", names.join(", ")),
-    }
 }

@@ -6,6 +6,8 @@
 //! run is started as the spec says now, whoever answers, before any other. What may run is left alone, unless it alone is
 //! away, every shard goes on without it, and the steward does not hear it; or it has not been ready for long, and every other
 //! node is heard; or nobody has ever joined in it. So a corrected spec goes on by itself.
+//!
+//! A process whose claim was told to go takes its volume with it: its node is not restarted but replaced, once nothing needs it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use super::{Plan, Step, Wait};
 use crate::eviction::newest_at;
 use crate::health::{all_speak, does_without, is_heard, is_short_of_room_alone, unrest, unrest_without};
 use crate::observed::{Running, Slot, not_ready};
+use crate::planted::{Planted, is_planted};
 
 /// A process that was started as the spec says now is waited for so long. One that starts but cannot take requests before
 /// others run must not keep them from running.
@@ -46,7 +49,9 @@ pub(super) fn mend(plan: &mut Plan, slots: &BTreeMap<String, Slot>, victims: &[V
         Running::Maybe => status.is_some_and(|status| may_go(slot, status)),
         Running::Replaced => false,
     };
-    let is_broken = |slot: &Slot| slot.process.outdated && !slot.process.ready && !slot.process.ending;
+    let is_broken = |slot: &Slot| {
+        slot.process.outdated && !slot.process.ready && !slot.process.ending && !ends_with_volume(slot, status)
+    };
     let broken = slots.iter().filter(|(_, slot)| is_broken(slot) && may_end(slot));
     // A slot that nobody has joined in may wait for those that have: what is written down outlives the steward's silence.
     let is_listed = |name: &String| victims.iter().any(|victim| victim.slot == *name && victim.node.is_some());
@@ -86,10 +91,18 @@ fn never_ready<'a>(slots: &'a BTreeMap<String, Slot>, status: &Status) -> Option
     let (Some((name, slot)), None) = (away.next(), away.next()) else { return None };
     let process = &slot.process;
     let runs = process.running == Running::Maybe && !process.ending;
-    let may_mend = process.outdated && runs && process.down >= GETTING_READY_MAX;
+    let may_mend =
+        process.outdated && runs && process.down >= GETTING_READY_MAX && !ends_with_volume(slot, Some(status));
     let node = newest_at(status, &slot.address)?;
     let is_alone = does_without(status, node.id) && all_speak(status);
     (may_mend && is_alone).then_some(name)
+}
+
+/// True if the process would not come back on its volume, and a node may be on that, as far as is known.
+fn ends_with_volume(slot: &Slot, status: Option<&Status>) -> bool {
+    let newest = |status| newest_at(status, &slot.address);
+    let may_have_node = || status.is_none_or(|s| newest(s).is_some_and(|node| node.state != NodeState::Removed));
+    slot.volume.leaving && !slot.volume.unmade && may_have_node() && !is_planted(Planted::RestartedWithoutVolume)
 }
 
 /// True if no node has ever joined from the slot.
@@ -105,7 +118,8 @@ fn is_out_of_use(slot: &Slot, status: &Status) -> bool {
 
 /// The next node that is to be restarted, or what holds it up. The steward's comes last.
 pub(super) fn restart(plan: &mut Plan, slots: &BTreeMap<String, Slot>, seats: &Seats<'_>, status: &Status) {
-    let outdated = slots.iter().filter(|(_, slot)| slot.process.outdated).map(|(name, _)| name);
+    let is_outdated = |slot: &Slot| slot.process.outdated && !ends_with_volume(slot, Some(status));
+    let outdated = slots.iter().filter(|(_, slot)| is_outdated(slot)).map(|(name, _)| name);
     let mut outdated: Vec<&String> = outdated.collect();
     outdated.sort_by_key(|name| seats.node_of(name).is_some_and(|n| n.id == status.steward));
     let Some(next) = outdated.first().filter(|_| !plan.is_stopped()) else { return };

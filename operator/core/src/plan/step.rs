@@ -10,8 +10,8 @@ use skerry_core::ids::{Incarnation, NodeId, ShardId};
 use skerry_core::level::FormatLevel;
 use skerry_core::system::AdminChange;
 
-use super::replace::named;
 use crate::forecast::Moves;
+pub(super) use told::named;
 use told::{growing, late, level, loss_to_accept};
 
 /// One thing for the shell to do. Done twice, it is as if done once.

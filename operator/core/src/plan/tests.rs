@@ -6,6 +6,7 @@ mod quorum_full;
 mod quorum_lost;
 mod removals;
 mod replace;
+mod replace_coming;
 mod replace_once;
 mod rollout;
 mod running;

@@ -1,12 +1,12 @@
 //! The longer of the texts in which waits are told.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use skerry_core::ids::{Incarnation, NodeId, ShardId};
 use skerry_core::level::FormatLevel;
 
 use super::Loss;
-use crate::plan::replace::named;
 use crate::validate::AcceptedLoss;
 
 /// So many losses are named one by one in what is told of them: with more, all of the node's start.
@@ -116,5 +116,16 @@ pub(super) fn late(
             let held: Vec<String> = held.iter().map(ToString::to_string).collect();
             write!(f, "; {} cannot leave before", held.join(", "))
         }
+    }
+}
+
+/// The first few, and how many more there are.
+pub(in crate::plan) fn named(shards: &[ShardId]) -> String {
+    const NAMED_MAX: usize = 3;
+    let unique: BTreeSet<&ShardId> = shards.iter().collect();
+    let names: Vec<String> = unique.iter().take(NAMED_MAX).map(|shard| format!("shard {shard}")).collect();
+    match unique.len().saturating_sub(NAMED_MAX) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
     }
 }

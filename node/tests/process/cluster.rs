@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use skerry_core::key::hash_starts;
@@ -13,8 +13,34 @@ use tempfile::TempDir;
 use crate::database::Database;
 use crate::process::{PATIENCE, Process, Settings};
 
-/// One database at a time: several on a small machine would measure each other.
-static TURN: Mutex<()> = Mutex::new(());
+/// So many databases at a time. They wait more than they work; with more of them, on a small machine, each waits for the others.
+const AT_ONCE: usize = 2;
+
+static RUNNING: Mutex<usize> = Mutex::new(0);
+static ENDED: Condvar = Condvar::new();
+
+/// The leave to run a database. It ends when this is dropped.
+struct Turn;
+
+impl Turn {
+    fn take() -> Self {
+        let is_full = |running: &mut usize| *running >= AT_ONCE;
+        *ENDED.wait_while(running(), is_full).unwrap_or_else(PoisonError::into_inner) += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *running() -= 1;
+        ENDED.notify_one();
+    }
+}
+
+/// How many run. A test that has panicked has changed nothing halfway.
+fn running() -> MutexGuard<'static, usize> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 pub struct Cluster {
     pub nodes: Vec<Process>,
@@ -25,13 +51,13 @@ pub struct Cluster {
     /// True: the nodes that are added have the format level of quorum tables.
     pub has_quorum_tables: bool,
     folder: TempDir,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Cluster {
     /// A cluster without nodes.
     pub fn empty(id: &str) -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::take();
         Self {
             nodes: Vec::new(),
             id: id.to_owned(),

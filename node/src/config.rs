@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn reserve_of_a_fjall_volume_has_space_for_its_merges() {
         for (mib, reserve_mib) in
-            [(256, 32), (1 << 10, 102), (16 << 10, 1 << 10), (32 << 10, 2 << 10), (1 << 20, 2 << 10)]
+            [(256, 64), (1 << 10, 128), (16 << 10, 2 << 10), (32 << 10, 4 << 10), (1 << 20, 4 << 10)]
         {
             let capacity: u64 = mib << 20;
             let config = config(&["--engine", "fjall", "--capacity-bytes", &capacity.to_string()]).unwrap();

@@ -27,10 +27,10 @@ const TABLE_BYTES_MAX: u64 = 64 << 20;
 const TABLE_BYTES_MIN: u64 = 1 << 20;
 /// A table is so small a part of the volume.
 const TABLES_PER_VOLUME: u64 = 512;
-/// Merges under way take less than so many tables' space beside what they merge: tables that wait for the first level are
-/// at most thirty memtables, each half a table, and its own are four and as many as were merged into it before; the levels
-/// below merge a dozen at once.
-const MERGED_TABLES_MAX: u64 = 32;
+/// So many tables' space is kept for merges. One that is under way takes less than half beside what it merges: tables that
+/// wait for the first level are at most thirty memtables, each half a table, and its own are four and as many as were merged
+/// into it before; the levels below merge a dozen at once. The next may begin before what the last one has replaced is gone.
+const MERGED_TABLES_MAX: u64 = 64;
 /// One of two writes full memtables out while the other compacts. A single one leaves them waiting behind compactions:
 /// under steady writes they pile up in memory, several times the cache, and all of them are read again at the next start.
 /// The first hands merges on to itself while the other is at one, and spins meanwhile. With three there are two to take them,

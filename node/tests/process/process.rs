@@ -230,14 +230,29 @@ impl Process {
     /// Waits until the node says that it is ready.
     pub fn await_ready(&self) {
         let deadline = Instant::now() + PATIENCE;
-        loop {
-            let page = self.page("/readyz?verbose");
-            if page.as_ref().is_some_and(|(status, _)| *status == 200) {
-                return;
+        while !self.is_ready_by(deadline) {}
+    }
+
+    /// Waits until the node says that it is ready, or has exited. True if it is ready.
+    pub fn becomes_ready(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_ready_by(deadline) {
+            if self.child.as_mut().expect("the node runs").try_wait().unwrap().is_some() {
+                return false;
             }
+        }
+        true
+    }
+
+    /// A look whether the node is ready, and a short wait if it is not.
+    fn is_ready_by(&self, deadline: Instant) -> bool {
+        let page = self.page("/readyz?verbose");
+        let is_ready = page.as_ref().is_some_and(|(status, _)| *status == 200);
+        if !is_ready {
             assert!(Instant::now() < deadline, "not ready: {page:?}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+        is_ready
     }
 
     /// Memory that the process has in use now, in bytes.

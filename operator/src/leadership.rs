@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::events;
-use crate::lease::{COMMON, DURATION, Move, earlier, is_of_another, next, past};
+use crate::lease::{COMMON, DURATION, Move, Own, earlier, given_up, is_of_another, next, past};
 
 /// Time between two looks at the Lease.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -152,6 +152,21 @@ pub struct LeaseConfig {
 /// A Lease as it was last seen to change, and when.
 type Sighting = Option<(Lease, Instant)>;
 
+/// When a look was sent, and when its answer came. What was found was so at some time in between.
+#[derive(Debug, Clone, Copy)]
+struct Looked {
+    asked: Instant,
+    answered: Instant,
+}
+
+impl Looked {
+    /// For how long something was so for certain, of which an earlier look was answered then: of a slow look nobody knows
+    /// how old its answer was.
+    fn since(self, answered: Instant) -> Duration {
+        self.asked.saturating_duration_since(answered)
+    }
+}
+
 /// Keeps the Lease, if it can be had, until it is told to stop; then it gives it up, so that the next one need not wait.
 pub struct Keeper {
     leases: Api<Lease>,
@@ -219,15 +234,17 @@ impl Keeper {
 
     async fn round(&mut self) -> Result<(), kube::Error> {
         let began = Instant::now();
-        if let Some(holder) = self.earlier(began).await? {
+        if let Some(holder) = self.earlier().await? {
             self.stand_by(COMMON, &holder).await;
             return Ok(());
         }
+        let asked = Instant::now();
         let seen = self.leases.get_opt(&self.config.name).await?;
+        let looked = Looked { asked, answered: Instant::now() };
         if seen.as_ref().is_some_and(|lease| self.went_back(lease)) {
             let is_held_by_none_else = |lease: &Lease| ["", &self.config.identity].contains(&holder(lease));
             if !self.leads() {
-                self.gone_back_at = Some(began);
+                self.gone_back_at = Some(looked.answered);
             } else if let Some(lease) = seen.filter(is_held_by_none_else) {
                 // This operator led until now: nobody need be waited for.
                 self.seen = began.checked_sub(DURATION).map(|before| (lease, before));
@@ -240,15 +257,16 @@ impl Keeper {
         let unchanged = match &seen {
             Some(lease) => {
                 self.missing = None;
-                let unchanged = unchanged(&mut self.seen, lease, began);
+                let unchanged = unchanged(&mut self.seen, lease, looked);
                 // By its own clock it knows better than by when the Lease was written.
                 if self.leads() && holder(lease) == self.config.identity { DURATION } else { unchanged }
             }
-            None => self.away(began).await,
+            None => self.away(looked).await,
         };
-        let step = next(seen.as_ref(), &self.config.identity, unchanged, fence(&self.fenced_by), Timestamp::now());
+        let own = Own { identity: &self.config.identity, leads: self.leads(), fenced_by: fence(&self.fenced_by) };
+        let step = next(seen.as_ref(), own, unchanged, Timestamp::now());
         // Whoever holds a Lease that has gone back may be another than it says, and not know it yet.
-        let may_be_held = self.gone_back_at.is_some_and(|at| began - at < DURATION);
+        let may_be_held = self.gone_back_at.is_some_and(|at| looked.since(at) < DURATION);
         match step {
             Move::Take { .. } if may_be_held && !is_planted(Planted::GoneBackTakenAtOnce) => {
                 self.stand_by(&self.config.name.clone(), "").await;
@@ -273,16 +291,18 @@ impl Keeper {
 
     /// The holder of the Lease that all operators once had in common, where that is a pod of an earlier release of this very
     /// operator, or may be: this one waits for it, and makes way for it.
-    async fn earlier(&mut self, now: Instant) -> Result<Option<String>, kube::Error> {
+    async fn earlier(&mut self) -> Result<Option<String>, kube::Error> {
         if self.config.name == COMMON || is_planted(Planted::EarlierReleaseIgnored) {
             return Ok(None);
         }
+        let asked = Instant::now();
         let common = match self.leases.get_opt(COMMON).await {
             // The pods of the earlier release have the same rights. They hold it no more, and may not know it yet.
             Err(kube::Error::Api(refused)) if refused.code == 403 => Some(Lease::default()),
             common => common?,
         };
-        let unchanged = common.as_ref().map(|lease| unchanged(&mut self.common, lease, now));
+        let looked = Looked { asked, answered: Instant::now() };
+        let unchanged = common.as_ref().map(|lease| unchanged(&mut self.common, lease, looked));
         if unchanged.is_none() {
             self.common = None;
         }
@@ -331,11 +351,11 @@ impl Keeper {
 
     /// For how long there was no Lease; as long as one lasts if nobody else can hold it: this operator does, or none was ever
     /// at work here.
-    async fn away(&mut self, now: Instant) -> Duration {
+    async fn away(&mut self, looked: Looked) -> Duration {
         self.seen = None;
         let leads = self.leads();
-        let first = *self.missing.get_or_insert(now);
-        if leads || !self.was_at_work().await { DURATION } else { now - first }
+        let first = *self.missing.get_or_insert(looked.answered);
+        if leads || !self.was_at_work().await { DURATION } else { looked.since(first) }
     }
 
     fn leads(&self) -> bool {
@@ -369,7 +389,7 @@ impl Keeper {
         let Some((mut lease, _)) = self.seen.take() else { return };
         // A write that is on its way is made, or not, before another operator begins.
         tokio::time::sleep(MARGIN).await;
-        lease.spec.get_or_insert_default().holder_identity = Some(String::new());
+        lease.spec = Some(given_up(&lease.spec.take().unwrap_or_default(), Timestamp::now()));
         match timeout(REQUEST_MAX, self.leases.replace(&self.config.name, &PostParams::default(), &lease)).await {
             Ok(Ok(_)) => info!("the lease is given up"),
             Ok(Err(error)) => warn!(%error, "failed to give the lease up: it runs out by itself"),
@@ -379,11 +399,11 @@ impl Keeper {
 }
 
 /// For how long a Lease has looked the same.
-fn unchanged(sighting: &mut Sighting, lease: &Lease, now: Instant) -> Duration {
+fn unchanged(sighting: &mut Sighting, lease: &Lease, looked: Looked) -> Duration {
     match sighting {
-        Some((before, since)) if before.spec == lease.spec => now - *since,
+        Some((before, since)) if before.spec == lease.spec => looked.since(*since),
         Some(_) | None => {
-            *sighting = Some((lease.clone(), now));
+            *sighting = Some((lease.clone(), looked.answered));
             Duration::ZERO
         }
     }
@@ -397,4 +417,23 @@ fn holder(lease: &Lease) -> &str {
 /// The number of its resource version, which rises with every write to Kubernetes' store.
 fn version(lease: &Lease) -> Option<u64> {
     lease.metadata.resource_version.as_ref()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a slow look has found may have been written at its end.
+    #[test]
+    fn lease_has_looked_the_same_since_the_answer_that_showed_it_first() {
+        let began = Instant::now();
+        let looked = |asked, answered| Looked {
+            asked: began + Duration::from_millis(asked),
+            answered: began + Duration::from_millis(answered),
+        };
+        let (mut sighting, lease) = (None, Lease::default());
+        assert_eq!(unchanged(&mut sighting, &lease, looked(0, 5_800)), Duration::ZERO);
+        assert_eq!(unchanged(&mut sighting, &lease, looked(7_800, 9_900)), Duration::from_millis(2_000));
+        assert_eq!(unchanged(&mut sighting, &lease, looked(5_000, 5_900)), Duration::ZERO);
+    }
 }

@@ -10,9 +10,12 @@ use skerry_operator_core::planted::{Planted, is_planted};
 /// A holder that has not renewed for so long has lost the Lease.
 pub const DURATION: Duration = Duration::from_secs(10);
 
-/// A Lease is renewed or given up within this, or else it may have come back with Kubernetes' restored store, and another
-/// operator hold it that does not know so yet. Clocks of several hosts tell it: one that is wrong costs time, and no more.
+/// A Lease was given up within this, or else it may have come back with Kubernetes' restored store, and another operator hold
+/// it that does not know so yet. Clocks of several hosts tell it: one that is wrong costs time, and no more.
 const WRITTEN_LATELY: Duration = Duration::from_secs(60);
+
+/// Seconds that a Lease is held which nobody holds.
+const GIVEN_UP_SECONDS: i32 = 1;
 
 /// Name of the Lease that all operators had in common before each Helm release got its own.
 pub const COMMON: &str = "skerry-operator";
@@ -31,25 +34,52 @@ pub enum Move {
     Wait,
 }
 
+/// What an operator knows of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Own<'a> {
+    /// Its name in the Lease: that of its pod.
+    pub identity: &'a str,
+    /// True if this very process holds the Lease, and has renewed it in time.
+    pub leads: bool,
+    /// The highest token that a database has refused it for: a Lease may have come back as it was long before, with
+    /// Kubernetes' own store. `None` = none has.
+    pub fenced_by: Option<u64>,
+}
+
 /// What is to be done on this Lease. `None` = there is none. `unchanged` is for how long, on this operator's own clock,
-/// it has looked the same, or was not there: clocks of others are not trusted. One that somebody has deleted may have a
-/// holder who does not know it yet, and is waited for as long as for any other. So may one that was given up, or is this
-/// operator's own of an earlier process, if nobody has written it lately. `fenced_by` is the highest token that a database has refused
-/// this operator for: a Lease may have come back as it was long before, with Kubernetes' own store.
-pub fn next(seen: Option<&Lease>, identity: &str, unchanged: Duration, fenced_by: Option<u64>, now: Timestamp) -> Move {
+/// it has looked the same, or was not there: clocks of others are not trusted. Whatever does not say that its holder has given
+/// it up, and lately, may have one who goes on for a moment: it may be deleted, edited by hand, or come back with Kubernetes'
+/// restored store. So a process waits also for a Lease that names it, and begins with a token of its own.
+pub fn next(seen: Option<&Lease>, own: Own<'_>, unchanged: Duration, now: Timestamp) -> Move {
+    let Own { identity, leads, fenced_by } = own;
     let spec = seen.and_then(|lease| lease.spec.as_ref());
     let holder = spec.and_then(|s| s.holder_identity.as_deref()).filter(|h| !h.is_empty());
     let before = spec.and_then(|s| s.lease_transitions).unwrap_or_else(|| first_transition(now));
     let past_fence = fenced_by.and_then(|token| past(token, now)).unwrap_or(0);
-    let may_be_held = unchanged < DURATION && !spec.is_some_and(|spec| is_written_lately(spec, now));
+    let is_free = spec.is_some_and(|spec| is_given_up(spec) && is_written_lately(spec, now));
     match holder {
-        Some(holder) if holder == identity && !may_be_held => {
+        Some(holder) if holder == identity && leads => {
             take(identity, before.max(past_fence), spec.and_then(|s| s.acquire_time.clone()), now)
         }
         Some(_) if unchanged < DURATION => Move::Wait,
-        None if may_be_held => Move::Wait,
+        None if unchanged < DURATION && !is_free => Move::Wait,
         Some(_) | None => take(identity, before.saturating_add(1).max(past_fence), None, now),
     }
+}
+
+/// The spec of a Lease whose holder gives it up. It says so by a term that has no length to speak of, as Kubernetes' own
+/// client does: a name that is gone for another reason may be of a holder who goes on for a moment.
+pub fn given_up(spec: &LeaseSpec, now: Timestamp) -> LeaseSpec {
+    LeaseSpec {
+        holder_identity: Some(String::new()),
+        lease_duration_seconds: Some(GIVEN_UP_SECONDS),
+        renew_time: Some(MicroTime(now)),
+        ..spec.clone()
+    }
+}
+
+fn is_given_up(spec: &LeaseSpec) -> bool {
+    spec.lease_duration_seconds == Some(GIVEN_UP_SECONDS)
 }
 
 fn is_written_lately(spec: &LeaseSpec, now: Timestamp) -> bool {
@@ -125,6 +155,17 @@ mod tests {
         Lease { spec: Some(spec), ..Lease::default() }
     }
 
+    fn free(transitions: i32) -> Lease {
+        let held = lease("a", transitions);
+        Lease { spec: held.spec.map(|spec| given_up(&spec, at(NOW))), ..held }
+    }
+
+    const LEADER: Own<'static> = Own { identity: "a", leads: true, fenced_by: None };
+
+    fn own(identity: &str) -> Own<'_> {
+        Own { identity, leads: false, fenced_by: None }
+    }
+
     fn token(step: Move) -> Option<u64> {
         match step {
             Move::Take { token, .. } => Some(token),
@@ -134,42 +175,55 @@ mod tests {
 
     #[test]
     fn holder_renews_under_its_token_and_the_next_one_gets_a_higher() {
-        assert_eq!(token(next(Some(&lease("a", 7)), "a", Duration::ZERO, None, at(NOW))), Some(7));
-        assert_eq!(token(next(Some(&lease("a", 7)), "b", DURATION, None, at(NOW))), Some(8));
-        assert_eq!(token(next(Some(&lease("", 7)), "b", Duration::ZERO, None, at(NOW))), Some(8));
+        assert_eq!(token(next(Some(&lease("a", 7)), LEADER, Duration::ZERO, at(NOW))), Some(7));
+        assert_eq!(token(next(Some(&lease("a", 7)), own("b"), DURATION, at(NOW))), Some(8));
+        assert_eq!(token(next(Some(&free(7)), own("b"), Duration::ZERO, at(NOW))), Some(8));
+    }
+
+    /// The name was written or taken out by hand, or is of the process before in this pod.
+    #[test]
+    fn lease_that_nobody_has_given_up_is_waited_for_whomever_it_names_and_led_with_a_token_of_its_own() {
+        let short = DURATION - Duration::from_millis(1);
+        for holder in ["a", "", "b"] {
+            assert_eq!(next(Some(&lease(holder, 7)), own("a"), short, at(NOW)), Move::Wait, "{holder:?}");
+            assert_eq!(token(next(Some(&lease(holder, 7)), own("a"), DURATION, at(NOW))), Some(8), "{holder:?}");
+        }
     }
 
     /// It is as it was when Kubernetes' store was copied, and whoever held it since may not know it yet.
     #[test]
-    fn lease_that_nobody_has_written_lately_is_waited_for_whoever_held_it() {
+    fn lease_that_was_given_up_long_ago_is_waited_for() {
         let short = DURATION - Duration::from_millis(1);
-        for holder in ["a", ""] {
-            for now in [NOW - 61, NOW + 61] {
-                assert_eq!(next(Some(&lease(holder, 7)), "a", short, None, at(now)), Move::Wait, "{holder:?}");
-            }
-            assert_ne!(next(Some(&lease(holder, 7)), "a", DURATION, None, at(NOW + 61)), Move::Wait, "{holder:?}");
+        for now in [NOW - 61, NOW + 61] {
+            assert_eq!(next(Some(&free(7)), own("a"), short, at(now)), Move::Wait);
         }
+        assert_eq!(token(next(Some(&free(7)), own("a"), DURATION, at(NOW + 61))), Some(8));
     }
 
     #[test]
     fn lease_that_changes_is_never_taken() {
-        assert_eq!(next(Some(&lease("a", 7)), "b", DURATION - Duration::from_millis(1), None, at(0)), Move::Wait);
+        assert_eq!(next(Some(&lease("a", 7)), own("b"), DURATION - Duration::from_millis(1), at(0)), Move::Wait);
     }
 
     #[test]
     fn holder_whom_a_database_refuses_for_a_higher_token_raises_its_own_past_that() {
-        let fenced = |lease: &Lease, by| token(next(Some(lease), "a", DURATION, Some(by), at(NOW)));
+        let fenced =
+            |lease: &Lease, by| token(next(Some(lease), Own { fenced_by: Some(by), ..LEADER }, DURATION, at(NOW)));
         assert_eq!(fenced(&lease("a", 7), 11), Some(12));
         assert_eq!(fenced(&lease("a", 12), 11), Some(12));
         assert_eq!(fenced(&lease("b", 3), 11), Some(12));
-        assert_eq!(next(Some(&lease("b", 3)), "a", Duration::ZERO, Some(11), at(0)), Move::Wait);
+        assert_eq!(
+            next(Some(&lease("b", 3)), Own { fenced_by: Some(11), ..own("a") }, Duration::ZERO, at(0)),
+            Move::Wait
+        );
     }
 
     /// It kept the operator out of every other database, for ever.
     #[test]
     fn no_database_raises_the_token_past_what_the_others_take() {
         let minutes = u64::try_from(NOW / 60).unwrap();
-        let raised = |by| token(next(Some(&lease("a", 7)), "a", DURATION, Some(by), at(NOW))).unwrap();
+        let raised =
+            |by| token(next(Some(&lease("a", 7)), Own { fenced_by: Some(by), ..LEADER }, DURATION, at(NOW))).unwrap();
         assert_eq!(raised(minutes), minutes + 1);
         for by in [2 * minutes, 1 << 30, i32::MAX as u64, u64::MAX] {
             assert_eq!(raised(by), 7, "{by}");
@@ -178,18 +232,21 @@ mod tests {
 
     #[test]
     fn lease_that_was_deleted_does_not_set_the_token_back() {
-        let before = token(next(None, "a", DURATION, None, at(60_000))).unwrap();
-        assert!(token(next(None, "b", DURATION, None, at(60_060))).unwrap() > before);
+        let before = token(next(None, own("a"), DURATION, at(60_000))).unwrap();
+        assert!(token(next(None, own("b"), DURATION, at(60_060))).unwrap() > before);
     }
 
     #[test]
     fn lease_that_is_not_there_is_waited_for_as_long_as_one_that_is_held() {
-        assert_eq!(next(None, "a", DURATION - Duration::from_millis(1), None, at(60_000)), Move::Wait);
+        assert_eq!(next(None, own("a"), DURATION - Duration::from_millis(1), at(60_000)), Move::Wait);
     }
 
     #[test]
     fn transitions_that_a_person_has_raised_are_the_holders_own() {
-        assert_eq!(token(next(Some(&lease("a", 40_000_000)), "a", Duration::ZERO, Some(7), at(NOW))), Some(40_000_000));
+        assert_eq!(
+            token(next(Some(&lease("a", 40_000_000)), Own { fenced_by: Some(7), ..LEADER }, Duration::ZERO, at(NOW))),
+            Some(40_000_000)
+        );
     }
 
     #[test]

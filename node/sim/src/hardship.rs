@@ -53,8 +53,14 @@ impl Hardships {
 
     /// Those that a seed of the whole system draws from: two seeds of eight have some, so that the others stay what they are.
     pub fn of_whole(seed: u64) -> Self {
-        let apart =
-            [Hardship::FailedSyncs, Hardship::ClientsCutOff, Hardship::LateAnswers, Hardship::LateRepeats].into_iter();
+        let apart = [
+            Hardship::FailedSyncs,
+            Hardship::ClientsCutOff,
+            Hardship::LateAnswers,
+            Hardship::LateRepeats,
+            Hardship::RolledBack,
+        ]
+        .into_iter();
         match seed % 8 {
             2 => return Self(apart.collect()),
             6 => {}

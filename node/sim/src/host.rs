@@ -171,8 +171,13 @@ impl Host {
 
     /// Everything on the volume is gone, but who the node is. It is told of the others, as a new one is.
     pub(crate) fn empty(&mut self, seeds: Vec<NodeRecord>) {
-        (self.engine, self.was_emptied, self.seeds) = (Store::default(), true, seeds);
+        self.put_store_aside(seeds);
         self.log.empty();
+    }
+
+    /// Its store is told to be damaged, and a new one takes its place. It is told of the others, as a new node is.
+    pub(crate) fn put_store_aside(&mut self, seeds: Vec<NodeRecord>) {
+        (self.engine, self.was_emptied, self.seeds) = (Store::default(), true, seeds);
     }
 
     /// The end of one shard's log is missing, and nobody says so: the store is ahead of it.
@@ -186,12 +191,30 @@ impl Host {
 
     /// A new process on this volume, and what of it is known to be lost.
     pub(crate) fn start(&mut self, start: &Start<'_>, lost: Lost) -> Result<(), EngineError> {
-        let Start { seed, time, setting } = *start;
+        let Start { seed, time, .. } = *start;
         self.incarnation += 1;
         self.boot += 1;
         self.owes_ready = true;
         (self.clock.since, self.next_tick, self.seen_at) = (time, time, time);
         self.clock.origin_ms = xxh3_64_with_seed(&self.boot.to_be_bytes(), seed ^ self.id.0) % ORIGIN_MS_MAX + 1_000;
+        let is_told = !matches!(&lost, Lost::Shards(damaged) if damaged.is_empty());
+        self.node = Some(self.open(&self.engine, start, lost, self.highest_level)?);
+        if is_told {
+            // The shell sees to it before it counts the start: only this one is told.
+            self.engine.sync()?;
+        }
+        Ok(())
+    }
+
+    /// What a process of a release comes to on this store and the host's log.
+    pub(crate) fn open(
+        &self,
+        engine: &Store,
+        start: &Start<'_>,
+        lost: Lost,
+        highest_level: FormatLevel,
+    ) -> Result<Node, EngineError> {
+        let Start { seed, time, setting } = *start;
         let identity = Identity {
             cluster: cluster(),
             node: self.id,
@@ -215,7 +238,7 @@ impl Host {
             snapshot_piece_records: setting.piece_records,
             garbage_slice_records: setting.garbage_slice,
             requests_max: setting.requests_max,
-            highest_level: self.highest_level,
+            highest_level,
             // From nothing to all that a run writes.
             recent_bytes_max: [0, 4 << 10, 64 << 10, 4 << 20][usize::try_from(seed / 4 % 4).unwrap_or(0)],
             quorum_pace: setting.stress.as_ref().map(|stress| stress.pace).unwrap_or_default(),
@@ -224,14 +247,8 @@ impl Host {
             Lost::Shards(damaged) => (damaged, false),
             Lost::Store => (BTreeSet::new(), true),
         };
-        let is_told = is_store_new || !damaged.is_empty();
         let recovered = Recovered { is_store_new, ..self.log.recover(damaged) };
-        self.node = Some(Node::open(identity, config, recovered, &self.engine, self.now(time))?);
-        if is_told {
-            // The shell sees to it before it counts the start: only this one is told.
-            self.engine.sync()?;
-        }
-        Ok(())
+        Node::open(identity, config, recovered, engine, self.now(time))
     }
 
     /// The process dies; what was not durable may be gone.

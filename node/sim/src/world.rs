@@ -7,6 +7,7 @@ mod forger;
 mod full_disks;
 mod late_repeats;
 mod releases;
+mod rolled_back;
 pub(crate) mod step;
 mod zombies;
 
@@ -26,6 +27,7 @@ use self::failed_syncs::FailedSyncs;
 use self::forger::Forger;
 use self::full_disks::FullDisks;
 use self::late_repeats::LateRepeats;
+use self::rolled_back::RolledBack;
 use self::step::Given;
 use self::zombies::Zombie;
 use crate::check::Checker;
@@ -157,6 +159,8 @@ pub(crate) struct World {
     pub(crate) client_links: ClientLinks,
     /// Messages that arrive again.
     pub(crate) late_repeats: LateRepeats,
+    /// Starts of the release before.
+    pub(crate) rolled_back: RolledBack,
     /// How often hardships struck.
     pub(crate) struck: BTreeMap<Hardship, u64>,
     /// Somebody looks after the processes, and starts those that have ended.
@@ -213,6 +217,7 @@ impl World {
             failed_syncs: FailedSyncs::new(seed),
             client_links: ClientLinks::new(seed),
             late_repeats: LateRepeats::new(seed),
+            rolled_back: RolledBack::new(seed),
             struck: BTreeMap::new(),
             has_agents: false,
             nemesis: Nemesis::new(seed),
@@ -378,6 +383,7 @@ impl World {
             return;
         }
         self.change_release(id);
+        let lost = self.try_rolled_back(id, lost);
         self.may_fail_start(id);
         let Some(host) = self.hosts.get_mut(&id) else { return };
         let start = Start { seed: self.seed, time: self.time, setting: &self.setting };

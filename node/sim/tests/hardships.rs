@@ -3,8 +3,13 @@
 use skerry_sim::{Hardship, Hardships, run, run_with};
 
 /// Hardships that count how often they strike.
-const COUNTED: [Hardship; 4] =
-    [Hardship::FailedSyncs, Hardship::ClientsCutOff, Hardship::LateAnswers, Hardship::LateRepeats];
+const COUNTED: [Hardship; 5] = [
+    Hardship::FailedSyncs,
+    Hardship::ClientsCutOff,
+    Hardship::LateAnswers,
+    Hardship::LateRepeats,
+    Hardship::RolledBack,
+];
 
 #[test]
 fn each_hardship_that_is_there_strikes_and_nothing_breaks() {

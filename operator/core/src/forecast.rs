@@ -53,8 +53,41 @@ pub struct Change {
     pub bytes: u64,
 }
 
-/// Places every shard on these nodes, with as many copies as desired; tables that are not desired keep what they have.
-pub fn forecast(sites: &[Site], desired: &Desired, status: &Status) -> Result<Forecast, PlacementError> {
+/// The nodes that copies may be on.
+#[derive(Debug, Clone)]
+pub struct Places {
+    all: Vec<Site>,
+    preferred: Vec<Site>,
+}
+
+impl Places {
+    /// Any of these nodes.
+    pub fn of(all: Vec<Site>) -> Self {
+        Self { preferred: all.clone(), all }
+    }
+
+    /// The same, but for nodes that get copies only of shards that are to have more than there are others.
+    pub fn avoiding(self, avoided: impl Fn(NodeId) -> bool) -> Self {
+        Self { preferred: self.all.iter().filter(|site| !avoided(site.node)).cloned().collect(), all: self.all }
+    }
+
+    /// Where every shard belongs, and the fewest copies that any placement with the same balance would have to move.
+    pub(crate) fn place(&self, wanted: &[Wanted]) -> Result<(BTreeMap<ShardId, Vec<NodeId>>, usize), PlacementError> {
+        let (few, many): (Vec<Wanted>, Vec<Wanted>) =
+            wanted.iter().cloned().partition(|shard| shard.copies <= self.preferred.len());
+        let (mut placed, mut fewest) = (BTreeMap::new(), 0);
+        for (sites, shards) in [(&self.preferred, few), (&self.all, many)] {
+            if !shards.is_empty() {
+                placed.append(&mut place(sites, &shards)?);
+                fewest += lower_bound(sites, &shards)?;
+            }
+        }
+        Ok((placed, fewest))
+    }
+}
+
+/// Places every shard, with as many copies as desired; tables that are not desired keep what they have.
+pub fn forecast(places: &Places, desired: &Desired, status: &Status) -> Result<Forecast, PlacementError> {
     let factors = factors(desired, status);
     let wanted: Vec<Wanted> = status
         .map
@@ -65,8 +98,8 @@ pub fn forecast(sites: &[Site], desired: &Desired, status: &Status) -> Result<Fo
             current: shard.target.clone(),
         })
         .collect();
-    let placed = place(sites, &wanted)?;
-    let moves = Moves { lower_bound: lower_bound(sites, &wanted)?, ..moves(&placed, &wanted, sites, status) };
+    let (placed, lower_bound) = places.place(&wanted)?;
+    let moves = Moves { lower_bound, ..moves(&placed, &wanted, &places.all, status) };
     Ok(Forecast { placed, moves })
 }
 

@@ -24,11 +24,10 @@ use skerry_api::{Founder, Founding, PendingRemoval};
 use skerry_core::ids::{Epoch, NodeId, ShardId, TableId};
 use skerry_core::map::NodeState;
 use skerry_core::node::Status;
-use skerry_core::placement::Site;
 use skerry_core::system::AdminChange;
 
 use crate::desired::Desired;
-use crate::forecast::{Forecast, Moves, forecast};
+use crate::forecast::{Forecast, Moves, Places, forecast};
 use crate::health::{ShardNow, shards_now};
 use crate::observed::{Observed, Seen, Slot};
 use crate::planted::{Planted, is_planted};
@@ -233,10 +232,9 @@ impl Plan {
         self.steps.extend(seats.returning().map(|node| Step::Change(AdminChange::Reactivate(node))));
         let late = seats.late();
         let half_replaced = seats.half_replaced();
-        let is_place = |site: &Site| !half_replaced.contains(&site.node);
-        let sites = seats.sites_then(status);
-        let without: Vec<Site> = sites.iter().filter(|site| is_place(site)).cloned().collect();
-        let forecast = match forecast(&without, desired, status).or_else(|_| forecast(&sites, desired, status)) {
+        let is_no_place = |node: NodeId| half_replaced.contains(&node) || given_up.missed.contains(&node);
+        let places = Places::of(seats.sites_then(status)).avoiding(is_no_place);
+        let forecast = match forecast(&places, desired, status) {
             Ok(forecast) => forecast,
             Err(error) if !late.is_empty() => {
                 self.waits.push(Wait::Late { slots: late, held: seats.held().collect(), why: Some(error.to_string()) });
@@ -253,7 +251,7 @@ impl Plan {
                 let (database, moves) = (validated.name.clone(), Box::new(forecast.moves));
                 self.approval = Some(id.clone());
                 self.waits.push(Wait::Approval { database, plan: id, moves });
-                return self.repairing(desired, (seats, &given_up), status);
+                return self.repairing(desired, (seats, &given_up.all), status);
             }
         }
         if !late.is_empty() {
@@ -267,7 +265,7 @@ impl Plan {
         }
         let joining = seats.joining();
         if joining.is_empty() {
-            self.placing(validated, desired, (seats, &given_up), (seen, status), &forecast);
+            self.placing(validated, desired, (seats, &given_up.all), (seen, status), &forecast);
         } else {
             self.waits.push(Wait::Joining(joining));
         }
@@ -300,7 +298,7 @@ impl Plan {
             return;
         }
         let as_it_is = Desired { tables: vec![], ..desired.clone() };
-        let forecast = match forecast(&seats.sites(), &as_it_is, status) {
+        let forecast = match forecast(&Places::of(seats.sites()), &as_it_is, status) {
             Ok(forecast) => forecast,
             Err(error) => return self.waits.push(Wait::NoPlacement(error.to_string())),
         };
@@ -334,9 +332,8 @@ impl Plan {
             let is_manual = matches!(validated.approval, Approval::Manual(_));
             tables::makes_table(change) && !targets.is_empty() && is_manual
         };
-        let sites = seats.sites();
-        let staying: Vec<Site> = sites.iter().filter(|site| !given_up.contains(&site.node)).cloned().collect();
-        match tables::changes(desired, &staying, status).or_else(|_| tables::changes(desired, &sites, status)) {
+        let places = Places::of(seats.sites()).avoiding(|node| given_up.contains(&node));
+        match tables::changes(desired, &places, status) {
             Ok(changes) => {
                 let changes = changes.into_iter().filter(|change| !is_held(change));
                 self.steps.extend(changes.map(Step::Change));

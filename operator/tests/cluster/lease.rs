@@ -42,9 +42,10 @@ fn leave_lease(ground: &mut Ground, transitions: u32) {
     put_lease(ground, COMMON, "", transitions);
 }
 
-/// One that was written just now.
+/// One that was written just now: given up, if nobody holds it.
 pub fn put_lease(ground: &mut Ground, name: &str, holder: &str, transitions: u32) {
-    let spec = json!({"holderIdentity": holder, "leaseTransitions": transitions,
+    let seconds = if holder.is_empty() { 1 } else { DURATION.as_secs() };
+    let spec = json!({"holderIdentity": holder, "leaseTransitions": transitions, "leaseDurationSeconds": seconds,
                       "renewTime": MicroTime(Timestamp::now())});
     let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {}, "spec": spec});
     ground.objects.create(&Key::new("leases", NAMESPACE, name), lease);
@@ -65,7 +66,7 @@ fn seek(client: &Client, name: &str, identity: &str) -> (Keeper, Leadership) {
 pub struct Seeker {
     pub leadership: Leadership,
     stop: CancellationToken,
-    keeper: JoinHandle<()>,
+    pub keeper: JoinHandle<()>,
 }
 
 impl Seeker {

@@ -99,12 +99,29 @@ impl Hints {
         self.targets.get(&to).is_some_and(|target| target.hints > 0 || target.lost > 0)
     }
 
-    /// Keeps a hint, merged with the one that is there. If it does not fit, all must be compared with the copy.
+    /// Keeps hints of different keys, each merged with the one that is there. If one does not fit, all must be compared with
+    /// the copy.
     ///
     /// # Errors
     ///
     /// Of the store.
-    pub fn keep(
+    pub fn keep<'a>(
+        &mut self,
+        to: ReplicaId,
+        records: impl IntoIterator<Item = (&'a [u8], Stored)>,
+        generation: Generation,
+        engine: &dyn Engine,
+    ) -> Result<Vec<EngineWrite>, EngineError> {
+        // Once for all of them: a batch may have ten thousand keys.
+        self.forget_written(engine)?;
+        let mut writes = Vec::new();
+        for (key, record) in records {
+            writes.extend(self.keep_one(to, key, &record, generation, engine)?);
+        }
+        Ok(writes)
+    }
+
+    fn keep_one(
         &mut self,
         to: ReplicaId,
         key: &[u8],
@@ -112,7 +129,6 @@ impl Hints {
         generation: Generation,
         engine: &dyn Engine,
     ) -> Result<Vec<EngineWrite>, EngineError> {
-        self.forget_written(engine)?;
         let at = self.key(to, key);
         let old = self.held(&at, engine)?;
         let held = old.as_ref().and_then(read);

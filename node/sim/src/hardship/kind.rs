@@ -73,11 +73,13 @@ pub enum Hardship {
     LateAnswers,
     /// Single messages between nodes arrive a second time, later by up to several election time-outs.
     LateRepeats,
+    /// The release before is started on a store that it cannot read, and refused.
+    RolledBack,
 }
 
 impl Hardship {
     /// All hardships that the simulator knows.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::FirstTick,
         Self::LateMessages,
         Self::Clocks,
@@ -111,6 +113,7 @@ impl Hardship {
         Self::ClientsCutOff,
         Self::LateAnswers,
         Self::LateRepeats,
+        Self::RolledBack,
     ];
 
     /// Those that few seeds have, so that the others stay what they are.
@@ -127,7 +130,7 @@ impl Hardship {
     ];
 
     /// Those that are drawn by generators of their own, since seeds had none of them once.
-    const APART: [Self; 8] = [
+    const APART: [Self; 9] = [
         Self::QuorumTable,
         Self::QuorumStress,
         Self::SystemRecovery,
@@ -136,15 +139,17 @@ impl Hardship {
         Self::ClientsCutOff,
         Self::LateAnswers,
         Self::LateRepeats,
+        Self::RolledBack,
     ];
 
     /// Each of these has a generator of its own, and depends on no other hardship.
-    pub(super) const ALONE: [(Self, u64); 5] = [
+    pub(super) const ALONE: [(Self, u64); 6] = [
         (Self::SingleCopies, 0x0019_1865),
         (Self::FailedSyncs, 0xF5FC_1865),
         (Self::ClientsCutOff, 0xC0FF_1865),
         (Self::LateAnswers, 0xA25E_1865),
         (Self::LateRepeats, 0x2EBE_1865),
+        (Self::RolledBack, 0x2011_1865),
     ];
 
     pub(super) fn is_rare(self) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use skerry_core::ids::{NodeId, ReplicaId, ShardId};
-use skerry_core::map::Role;
+use skerry_core::map::{Member, Role};
 use skerry_core::node::Status;
 
 use super::quorum::Lack;
@@ -57,20 +57,45 @@ pub(crate) fn needs_of(status: &Status, node: NodeId, is_up: impl Fn(NodeId) -> 
     shards.iter().filter(|shard| is_on(shard, node)).filter_map(need).collect()
 }
 
-/// Shards that are on their way to this node: it is to have a copy, or has one that does not vote yet, as far as is known.
-/// Their leaders may be further.
-pub(crate) fn coming_to(status: &Status, node: NodeId) -> Vec<ShardId> {
-    let is_coming = |shard: &&ShardNow<'_>| {
-        let record = shard.record;
-        // Two of them where a copy is built anew on the node that has lost it.
-        let mut members = shard.descriptor.members.iter().filter(|member| member.replica.node == node).peekable();
-        let is_bound = || record.target.contains(&node) || record.assigned.iter().any(|copy| copy.node == node);
-        match members.peek() {
-            None => is_bound(),
-            Some(_) => members.any(|member| matches!(member.role, Role::Learner | Role::Incoming)),
-        }
+/// Shards that would be short without this node once their copies are where they are bound for, as far as is known: a copy
+/// that comes there, or is to stay there as one of fewer, would be one of those that the shard cannot do without. Their
+/// leaders may be further.
+pub(crate) fn coming_to(status: &Status, node: NodeId, is_up: impl Fn(NodeId) -> bool) -> Vec<ShardId> {
+    let coming = shards_now(status).into_iter().filter(|shard| is_needed_as_bound(shard, node, &is_up));
+    coming.map(|shard| shard.descriptor.shard).collect()
+}
+
+fn is_needed_as_bound(shard: &ShardNow<'_>, node: NodeId, is_up: &impl Fn(NodeId) -> bool) -> bool {
+    let (record, members) = (shard.record, &shard.descriptor.members);
+    let voters: Vec<NodeId> = members.iter().filter(|m| is_voter_then(m)).map(|m| m.replica.node).collect();
+    // Whoever is yet to come gets all from the others first.
+    let counts = |other: &NodeId| {
+        let mut its = members.iter().filter(|m| is_voter_then(m) && m.replica.node == *other).peekable();
+        let has_all = if its.peek().is_none() {
+            shard.survives()
+        } else {
+            its.any(|member| shard.in_sync().contains(&member.replica.id))
+        };
+        *other != node && is_up(*other) && has_all
     };
-    shards_now(status).iter().filter(is_coming).map(|shard| shard.descriptor.shard).collect()
+    let left = |of: &[NodeId]| of.iter().filter(|other| counts(other)).count();
+    let needed = |copies: usize| {
+        let majority = copies / 2 + 1;
+        if shard.is_quorum() { majority.min(copies.saturating_sub(1)).max(1) } else { majority }
+    };
+    let assigned: Vec<NodeId> = record.assigned.iter().map(|copy| copy.node).collect();
+    let is_short = |bound: &[NodeId]| bound.contains(&node) && left(bound) < needed(bound.len());
+    // Its leader has not heard yet that it is turned back, and may have it vote, and one of the others no more.
+    let is_learner = members.iter().any(|m| m.replica.node == node && m.role == Role::Learner);
+    let may_come_yet = is_learner && !assigned.contains(&node);
+    is_short(&record.target)
+        || is_short(&assigned)
+        || (may_come_yet && left(&voters) < needed(voters.len()).saturating_add(1))
+}
+
+/// True if a copy votes, or does when the change of members that is under way is over.
+fn is_voter_then(member: &Member) -> bool {
+    matches!(member.role, Role::Voter | Role::Incoming)
 }
 
 /// `None` = the shard goes on without the node. Of a Quorum shard the node's own copy counts by what it has that others

@@ -14,7 +14,7 @@ use super::occupancy::Seats;
 use super::removals;
 use super::tables;
 use crate::desired::{Desired, DesiredTable, desired, zone_counts};
-use crate::forecast::{Moves, forecast};
+use crate::forecast::{Moves, Places, forecast};
 use crate::observed::{Process, Slot, SlotVolume};
 use crate::validate::Validated;
 
@@ -125,7 +125,7 @@ pub fn preview(
     let desired = desired(validated, &zone_counts(slots.values().map(|slot| slot.zone.as_str())));
     let seats = Seats::new(&desired, &slots, &[], status);
     let sites = seats.sites_then(status);
-    let mut moves = forecast(&sites, &desired, status)?.moves;
+    let mut moves = forecast(&Places::of(sites.clone()), &desired, status)?.moves;
     let leaving: BTreeSet<NodeId> = seats.leaving().filter_map(|l| Some(l.node?.id)).collect();
     if desired.drops_tables_after.is_some() {
         drop_copies(&mut moves, &desired, status);

@@ -5,6 +5,7 @@
 //! A volume that is lost is gone whatever is done. Any other is given up only while every shard goes on without its node,
 //! and one at a time: while one is being replaced, no second one is begun.
 
+mod asked;
 mod coming;
 
 use std::collections::BTreeSet;
@@ -17,12 +18,12 @@ use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::node::Status;
 use skerry_core::system::AdminChange;
 
-use super::occupancy::Seats;
+use super::occupancy::{Seats, is_late};
 use super::{Loss, Plan, Step, Wait};
 use crate::health::{Need, ShardNow, alone_on, is_heard, lacking_on, needs_of, shards_now, stranded_on, writing_on};
 use crate::observed::{Observed, Running, Slot};
 use crate::planted::{Planted, is_planted};
-use crate::validate::{AcceptedLoss, ReplaceRequest, Validated};
+use crate::validate::{AcceptedLoss, Validated};
 
 /// Whoever replaces a silent node has itself seen it silent for so long: the time since it was written down may be wrong.
 const SILENT_MIN: Duration = Duration::from_secs(60);
@@ -30,9 +31,6 @@ const SILENT_MIN: Duration = Duration::from_secs(60);
 /// The first look of a process is noted before it can count; times are in whole seconds. By more than this what is written
 /// down is not what was watched.
 const SLACK: Duration = Duration::from_secs(5);
-
-/// As the schema bounds a slot's name.
-const SLOT_CHARS_MAX: usize = 63;
 
 /// What is to be written down with the status, and is acted on only when it was read from there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,17 +59,27 @@ struct Scene<'a> {
     status: &'a Status,
 }
 
-/// Plans the next replacement, if there is one, and says what holds the others. Returns the nodes that no more copies are to
-/// be bound for: they do not come back on their volumes.
+/// Nodes that are given up, or are to be.
+#[derive(Debug, Default)]
+pub(super) struct GivenUp {
+    /// Those that do not come back on their volumes, or are about to be replaced: no more copies are to be bound for them.
+    pub(super) all: BTreeSet<NodeId>,
+    /// Those in whose place nobody has come for long: their copies are built anew on others, if there are any.
+    pub(super) missed: BTreeSet<NodeId>,
+}
+
+/// Plans the next replacement, if there is one, and says what holds the others.
 pub(super) fn replace(
     plan: &mut Plan,
     validated: &Validated,
     seats: &Seats<'_>,
     seen: &Observed,
     status: &Status,
-) -> BTreeSet<NodeId> {
+) -> GivenUp {
     let scene = Scene { validated, seats, seen, status };
-    let mut given_up = scene.given_up_already();
+    let due = seen.silent.iter().filter(|silent| scene.is_due(silent)).filter_map(|silent| node_id(silent.node));
+    let mut given_up =
+        GivenUp { all: scene.given_up_already().into_iter().chain(due).collect(), missed: scene.missed() };
     plan.notes = Notes { silent: scene.silent(), replacement: scene.asked(), founding: None };
     let of_volumes =
         scene.of_lost_volumes().into_iter().chain(scene.of_leaving_volumes()).chain(scene.of_barren_volumes());
@@ -80,9 +88,11 @@ pub(super) fn replace(
         let (slot, silent) = match next {
             Ok(Due::Replacement { slot, silent }) => (slot, silent),
             Ok(Due::TurningBack { node, targets, held }) => {
-                given_up.insert(node);
+                given_up.all.insert(node);
                 plan.waits.push(held);
-                plan.steps.extend(targets.map(Step::Change));
+                // Of several one a look: each may be bound for the other.
+                let is_free = !plan.steps.iter().any(is_of_a_replacement);
+                plan.steps.extend(targets.filter(|_| is_free).map(Step::Change));
                 continue;
             }
             Err(wait) => {
@@ -90,6 +100,11 @@ pub(super) fn replace(
                 continue;
             }
         };
+        if plan.steps.iter().any(|step| matches!(step, Step::Change(AdminChange::SetTargets(_)))) {
+            let why = "copies are turned back from another node first".to_owned();
+            plan.waits.push(Wait::ReplacementHeld { slot, why });
+            continue;
+        }
         // A node that restarts is away already. Of the same one the volume goes with the process.
         plan.steps.retain(|step| !matches!(step, Step::RestartNode { slot: of } if *of == slot));
         let mut others = plan.steps.iter().filter_map(Step::takes_down).map(str::to_owned);
@@ -102,6 +117,10 @@ pub(super) fn replace(
         }
     }
     given_up
+}
+
+fn is_of_a_replacement(step: &Step) -> bool {
+    matches!(step, Step::ReplaceVolume { .. } | Step::Change(AdminChange::SetTargets(_)))
 }
 
 /// What may begin now.
@@ -188,10 +207,12 @@ impl Scene<'_> {
         if !self.is_still(silent) {
             return is_begun.then(|| Err(Wait::Replacing { slot: silent.slot.clone() }));
         }
-        let (after, node) = (self.validated.replace_silent_after?, node_id(silent.node)?);
+        let node = node_id(silent.node)?;
+        let Some(after) = self.validated.replace_silent_after else {
+            return is_begun.then(|| self.given_up(&silent.slot, Some(node)));
+        };
         let (since, watched) = (self.since(silent), self.seen.watched.silent(node));
-        let elapsed = Duration::try_from(self.seen.now.0.duration_since(since.0)).unwrap_or_default();
-        if elapsed >= after && watched >= after.min(SILENT_MIN) {
+        if self.is_due(silent) {
             return Some(self.given_up(&silent.slot, Some(node)));
         }
         let by_itself = self.after(after.min(SILENT_MIN).saturating_sub(watched));
@@ -200,50 +221,18 @@ impl Scene<'_> {
         Some(Err(Wait::NodeSilent { slot: silent.slot.clone(), at }))
     }
 
-    /// What a person asked for, if it is not done.
-    fn of_a_person(&self) -> Option<Next> {
-        let begun = self.begun_for_a_person();
-        let Some(request) = &self.validated.replace else {
-            return begun.map(|asked| Err(Wait::Replacing { slot: asked.slot.clone() }));
-        };
-        let slot = request.slot.clone();
-        if !self.stays(&slot) {
-            if self.seats.slot(&slot).is_some() {
-                return Some(Err(Wait::ReplacementHeld { slot, why: "its node is to leave".to_owned() }));
-            }
-            return Some(Err(self.not_there(request)));
-        }
-        if let Some(other) = begun.filter(|asked| asked.slot != slot) {
-            return Some(Err(one_at_a_time(&slot, &other.slot)));
-        }
-        let Some(asked) = self.seen.replacement.as_ref().filter(|asked| is_of(asked, request)) else {
-            // It is written down with this look, and acted on at the next.
-            let is_there = request.node.is_none_or(|node| self.node(&slot) == Some(node));
-            return Some(Err(if is_there { Wait::Replacing { slot } } else { self.not_there(request) }));
-        };
-        let node = self.node(&slot);
-        if is_done_with(asked) || node.map(id_of) != asked.node || self.seats.is_half_replaced(&slot) {
-            return None;
-        }
-        let is_silent = node.is_none_or(|node| !self.is_heard(node));
-        let there = self.seats.slot(&slot).filter(|there| there.volume.id == asked.volume);
-        // It was heard when its claim and pod were told to go, and its host does not say that they have. A pod that ends for any
-        // other reason comes back on its volume, which may be needed.
-        let is_begun = |there: &&Slot| there.volume.set_aside || is_planted(Planted::EndingIsBegun);
-        if there.filter(is_begun).is_some_and(|there| there.process.ending) && is_silent {
-            return Some(Ok(Due::Replacement { slot, silent: true }));
-        }
-        // The claim was told to go, and the pod that holds it was not.
-        let is_half = there.is_some_and(|there| there.volume.set_aside && !there.process.ending);
-        if !is_half && begun.is_some() {
-            return Some(Err(Wait::Replacing { slot }));
-        }
-        Some(self.given_up(&slot, node))
+    /// True if a node is silent for as long as the spec says.
+    fn is_due(&self, silent: &SilentNode) -> bool {
+        let elapsed = Duration::try_from(self.seen.now.0.duration_since(self.since(silent).0)).unwrap_or_default();
+        let watched = node_id(silent.node).map(|node| self.seen.watched.silent(node)).unwrap_or_default();
+        let is_long = |after: Duration| elapsed >= after && watched >= after.min(SILENT_MIN);
+        self.is_still(silent) && self.validated.replace_silent_after.is_some_and(is_long)
     }
 
-    fn not_there(&self, request: &ReplaceRequest) -> Wait {
-        let there = self.seats.staying_slots().map(|(name, _)| name.to_owned()).collect();
-        Wait::NoSuchSlot { slot: request.to_string(), there }
+    /// See [`GivenUp::missed`].
+    fn missed(&self) -> BTreeSet<NodeId> {
+        let is_late = |node: &NodeId| self.seats.slot_of(*node).is_some_and(is_late);
+        self.given_up_already().into_iter().filter(is_late).collect()
     }
 
     /// A volume that is there is given up only if every shard goes on without its node, and nothing else is on its way. One
@@ -253,7 +242,8 @@ impl Scene<'_> {
         if let Some(other) = self.under_way(slot, silent) {
             return Err(one_at_a_time(slot, &other));
         }
-        let needs = node.map(|node| needs_of(self.status, node, |other| self.is_up(other))).unwrap_or_default();
+        let needs = node.map(|node| needs_of(self.status, node, |other| self.stands(other, slot, silent)));
+        let needs = needs.unwrap_or_default();
         if let Some(why) = in_words(&needs) {
             return Err(Wait::ReplacementHeld { slot: slot.to_owned(), why });
         }
@@ -283,13 +273,34 @@ impl Scene<'_> {
         self.is_heard(node) && self.seats.slot_of(node).filter(of_node).is_some()
     }
 
+    /// True if a node counts as one that is left when another one is given up. One that only runs on until its process ends
+    /// counts where that other one does not come back either: they would wait for each other for ever.
+    fn stands(&self, node: NodeId, without: &str, silent: bool) -> bool {
+        let is_gone_too = || silent || self.seats.is_half_replaced(without);
+        self.is_up(node) || self.goes_by_hand(node) && is_gone_too()
+    }
+
+    /// True if somebody has deleted the claim of a node that runs on, and nothing was done about it yet.
+    fn goes_by_hand(&self, node: NodeId) -> bool {
+        let noted = self.seen.silent.iter().map(|silent| silent.node);
+        let asked = self.seen.replacement.iter().filter_map(|asked| asked.node);
+        let runs = |slot: &&Slot| slot.process.ready && !slot.process.ending;
+        self.is_heard(node)
+            && self.seats.slot_of(node).filter(runs).is_some()
+            && self.seats.name_of(node).is_some_and(|slot| self.seats.is_half_replaced(slot))
+            && !noted.chain(asked).any(|noted| noted == id_of(node))
+    }
+
     /// What is being replaced now, or is yet to join. A node that is silent does not wait for those that are to leave: they get
     /// no certificate while its copies are missing, and their own may be bound for it.
     fn under_way(&self, slot: &str, silent: bool) -> Option<String> {
         // Of several whose claims were told to go, the first goes first.
         let is_later =
             |name: &str| name > slot && self.seats.is_half_replaced(name) && self.seats.is_half_replaced(slot);
-        let is_set_aside = |(name, there): &(&str, &Slot)| *name != slot && there.volume.set_aside && !is_later(name);
+        let runs_on = |name: &str| silent && self.node(name).is_some_and(|node| self.goes_by_hand(node));
+        let is_set_aside = |(name, there): &(&str, &Slot)| {
+            *name != slot && there.volume.set_aside && !is_later(name) && !runs_on(name)
+        };
         let set_aside = self.seats.staying_slots().find(is_set_aside);
         let is_begun = |s: &&SilentNode| s.slot != slot && self.is_begun(&s.slot, Some(s.node), s.volume.as_ref());
         let begun = self.seen.silent.iter().find(is_begun).map(|silent| silent.slot.clone());
@@ -312,11 +323,6 @@ impl Scene<'_> {
         let Some(place) = self.seats.slot(slot).filter(|_| there.map(id_of) == node) else { return false };
         let serves = place.process.ready && there.is_some_and(|node| self.is_heard(node));
         place.volume.set_aside || (place.volume.id.as_ref() != volume && !serves)
-    }
-
-    fn begun_for_a_person(&self) -> Option<&Replacement> {
-        let begun = |a: &&Replacement| !is_done_with(a) && self.is_begun(&a.slot, a.node, a.volume.as_ref());
-        self.seen.replacement.as_ref().filter(begun)
     }
 
     /// True if nothing but shards whose loss is accepted is on the node.
@@ -356,50 +362,6 @@ impl Scene<'_> {
         let since =
             self.seen.now.0.checked_sub(watched).ok().and_then(|at| Timestamp::from_second(at.as_second()).ok());
         Time(since.unwrap_or(self.seen.now.0).max(silent.since.0))
-    }
-
-    /// What a person asked for: of which node and volume is written down when it is first seen, and never changed. Of a slot
-    /// that is not there it is nothing: should one of its name come later, it is another. What was done stays written down
-    /// as long as the node is there that came in the other's place: whoever takes the annotation out may not be the one who
-    /// has it in a file, and whose tool writes it back.
-    fn asked(&self) -> Option<Replacement> {
-        if let Some(begun) = self.begun_for_a_person() {
-            return Some(begun.clone());
-        }
-        let written = self.seen.replacement.as_ref().map(|asked| self.with_outcome(asked));
-        let Some(request) = &self.validated.replace else {
-            return written.filter(|asked| self.is_carried_out(asked));
-        };
-        let slot = request.slot.clone();
-        if request.node.is_some_and(|node| self.node(&slot) != Some(node)) {
-            return written;
-        }
-        let written = written.filter(|asked| is_of(asked, request));
-        let there = self.seats.slot(&slot).filter(|_| self.stays(&slot));
-        let (node, volume) = there.map_or((None, None), |there| (self.node(&slot).map(id_of), there.volume.id.clone()));
-        // No slot has a longer name, and none could be written down.
-        let fits = slot.chars().count() <= SLOT_CHARS_MAX;
-        written.or_else(|| fits.then_some(Replacement { slot, node, volume, done_by: None }))
-    }
-
-    /// True if the node is there that came in the other's place, or is yet to come on another volume.
-    fn is_carried_out(&self, asked: &Replacement) -> bool {
-        let there = self.node(&asked.slot).map(id_of);
-        match asked.done_by {
-            Some(came) => there == Some(came),
-            None => there == asked.node && self.has_another_volume(asked),
-        }
-    }
-
-    fn has_another_volume(&self, asked: &Replacement) -> bool {
-        !is_done_with(asked) && self.seats.slot(&asked.slot).is_some_and(|slot| slot.volume.id != asked.volume)
-    }
-
-    /// The same, with the node that has come in the place of the one that was to be replaced, once it has.
-    fn with_outcome(&self, asked: &Replacement) -> Replacement {
-        let there = self.node(&asked.slot).filter(|_| self.has_another_volume(asked)).map(id_of);
-        let came = there.filter(|node| Some(*node) != asked.node);
-        Replacement { done_by: asked.done_by.or(came), ..asked.clone() }
     }
 
     /// True if it is silent and has the volume that it had then.
@@ -471,16 +433,6 @@ fn in_words(needs: &[Need]) -> Option<String> {
 /// True if its process was told to end long ago, and whoever runs it does not say that it has.
 fn is_overdue(slot: &Slot) -> bool {
     slot.process.ending && slot.process.running == Running::Maybe
-}
-
-/// True if this is what is asked for.
-fn is_of(asked: &Replacement, request: &ReplaceRequest) -> bool {
-    asked.slot == request.slot && request.node.is_none_or(|node| asked.node == Some(id_of(node)))
-}
-
-/// True if it was asked for when there was nothing to replace.
-fn is_done_with(asked: &Replacement) -> bool {
-    asked.node.is_none() && asked.volume.is_none()
 }
 
 fn id_of(node: NodeId) -> i64 {

@@ -5,26 +5,27 @@ use skerry_core::ids::{NodeId, ShardId, TableId};
 use skerry_core::level::FormatLevel;
 use skerry_core::map::{Consistency, NodeState, Quorums, TableRecord};
 use skerry_core::node::Status;
-use skerry_core::placement::{PlacementError, Site, Wanted, place};
+use skerry_core::placement::{PlacementError, Wanted};
 use skerry_core::system::{AdminChange, NewShard};
 
 use super::Wait;
 use super::occupancy::Seats;
 use crate::desired::{Desired, DesiredTable};
+use crate::forecast::Places;
 use crate::health::is_heard;
 use crate::planted::{Planted, is_planted};
 
 /// What is to be changed of the catalog now: every other number of copies, W, R and rule of conflicts, and one new table,
 /// since the next one's place depends on where this one's shards are. A table that the database cannot have yet holds no
 /// other one up.
-pub(super) fn changes(desired: &Desired, sites: &[Site], status: &Status) -> Result<Vec<AdminChange>, PlacementError> {
+pub(super) fn changes(desired: &Desired, places: &Places, status: &Status) -> Result<Vec<AdminChange>, PlacementError> {
     let mut changes = Vec::new();
     for table in &desired.tables {
         match status.map.table_named(&table.name) {
             Some(there) => changes.extend(alteration(table, there)),
             None if awaits_level(table, status) => {}
             None => {
-                changes.push(create(table, sites, status)?);
+                changes.push(create(table, places, status)?);
                 break;
             }
         }
@@ -115,7 +116,7 @@ fn begin_at(starts: &[Bytes], table: TableId, status: &Status) -> bool {
     status.map.shards_of(table).map(|shard| &shard.descriptor.start).eq(starts)
 }
 
-fn create(table: &DesiredTable, sites: &[Site], status: &Status) -> Result<AdminChange, PlacementError> {
+fn create(table: &DesiredTable, places: &Places, status: &Status) -> Result<AdminChange, PlacementError> {
     let standing = status.map.live_shards().map(|s| Wanted {
         shard: s.descriptor.shard,
         copies: s.target.len(),
@@ -125,7 +126,7 @@ fn create(table: &DesiredTable, sites: &[Site], status: &Status) -> Result<Admin
     let id = |i: usize| ShardId(u64::MAX - i as u64);
     let copies = table.replication_factor as usize;
     let new = (0..table.starts.len()).map(|i| Wanted { shard: id(i), copies, current: vec![] });
-    let placed = place(sites, &standing.chain(new).collect::<Vec<_>>())?;
+    let (placed, _) = places.place(&standing.chain(new).collect::<Vec<_>>())?;
     let shard = |(i, start): (usize, &Bytes)| NewShard {
         start: start.clone(),
         nodes: placed.get(&id(i)).cloned().unwrap_or_default(),

@@ -32,7 +32,7 @@ impl Store {
     }
 
     fn keep(&mut self, to: ReplicaId, key: &[u8], record: &Stored) {
-        let writes = self.hints.keep(to, key, record, GENERATION, &self.engine).unwrap();
+        let writes = self.hints.keep(to, [(key, record.clone())], GENERATION, &self.engine).unwrap();
         self.engine.write(writes).unwrap();
         self.check();
     }
@@ -221,7 +221,7 @@ fn a_hint_that_a_write_under_an_earlier_layout_adds_to_stays_of_the_later_one() 
     let mut store = Store::new();
     store.keep(TO, b"k", &record(2, 5));
     let earlier = Generation(GENERATION.0 - 1);
-    let writes = store.hints.keep(TO, b"k", &record(1, 5), earlier, &store.engine).unwrap();
+    let writes = store.hints.keep(TO, [(&b"k"[..], record(1, 5))], earlier, &store.engine).unwrap();
     store.engine.write(writes).unwrap();
     assert_eq!((store.turn(b"", GENERATION, 0).send.len(), store.hints.must_compare(TO)), (1, None));
 }
@@ -294,7 +294,7 @@ proptest! {
             match step {
                 Step::Keep { key, version, is_late } => {
                     let (key, generation) = (Bytes::from(vec![key]), Generation(GENERATION.0 - u64::from(is_late)));
-                    batch.extend(store.hints.keep(TO, &key, &record(version, 5), generation, engine).unwrap());
+                    batch.extend(store.hints.keep(TO, [(&key[..], record(version, 5))], generation, engine).unwrap());
                     let highest = due.entry(key).or_default();
                     *highest = version.max(*highest);
                 }

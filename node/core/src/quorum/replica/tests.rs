@@ -1,5 +1,6 @@
 //! Claims about one copy among three: what it says, and when.
 
+mod batches;
 mod claims;
 mod ended;
 mod full;

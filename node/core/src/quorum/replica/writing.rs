@@ -132,13 +132,9 @@ impl QuorumReplica {
 
     fn keep_hints(&mut self, number: u64, to: ReplicaId, here: &Here<'_>) -> Result<(), EngineError> {
         let Some(entries) = self.writes.entries(number) else { return Ok(()) };
-        let (generation, mut kept) = (self.machine.layout().generation, Vec::new());
-        for (key, record, _) in entries {
-            // No key is there twice, so none of these changes what another one finds in the store.
-            if let Ok(record) = Stored::decode(record) {
-                kept.extend(self.hints.keep(to, key, &record, generation, here.engine)?);
-            }
-        }
+        // No key is there twice, so none of these changes what another one finds in the store.
+        let records = entries.iter().filter_map(|(key, record, _)| Some((&key[..], Stored::decode(record).ok()?)));
+        let kept = self.hints.keep(to, records, self.machine.layout().generation, here.engine)?;
         if kept.is_empty() { Ok(()) } else { here.engine.write(kept) }
     }
 }

@@ -248,9 +248,7 @@ fn node_whose_claim_goes_is_not_ended_while_a_copy_is_on_its_way_to_it_and_gets_
     let node = NodeId(4);
     let shards = Arc::make_mut(&mut status.map).shards.values_mut();
     let moving = shards.filter(|shard| shard.descriptor.shard != ShardId::SYSTEM).find(|shard| !shard.names(node));
-    let target = &mut moving.expect("three copies on four nodes").target;
-    target.pop();
-    target.push(node);
+    moving.expect("three copies on four nodes").target = vec![node];
     let Seen::Known(there) = &mut seen.slots else { panic!("slots that are known") };
     let volume = &mut there.get_mut("shop-3").unwrap().volume;
     (volume.set_aside, volume.leaving) = (true, true);
@@ -281,9 +279,8 @@ fn of_two_nodes_whose_claims_go_one_is_replaced_and_only_while_every_shard_goes_
     let two = half_replaced(&world, &["shop-0", "shop-3"], None);
     assert!(replaced(&two) <= 1, "{two:?}");
     let all = half_replaced(&world, &["shop-0", "shop-1", "shop-2", "shop-3"], None);
-    assert_eq!(all.steps, [], "{all:?}");
     let held = |wait: &&Wait| matches!(wait, Wait::ReplacementHeld { .. });
-    assert_eq!(all.waits.iter().filter(held).count(), 4, "{all:?}");
+    assert_eq!((replaced(&all), all.waits.iter().filter(held).count()), (1, 3), "{all:?}");
 }
 
 /// The host that took the new volume fell silent before a node had joined: the slot waited for ever, and no other node was
@@ -297,7 +294,8 @@ fn new_volume_that_nobody_can_come_on_is_given_up_as_well() {
         let stuck =
             |seconds| Process { ready: false, running, ending, down: Duration::from_secs(seconds), ..Process::STEADY };
         *world.process("shop-1") = stuck(599);
-        assert_eq!(world.plan().steps, []);
+        let replaced = |step: &Step| matches!(step, Step::ReplaceVolume { .. });
+        assert!(!world.plan().steps.iter().any(replaced), "its copies are built elsewhere, and it may come yet");
         *world.process("shop-1") = stuck(600);
         assert_eq!(world.plan().steps, [Step::ReplaceVolume { slot: "shop-1".into(), silent: ending }]);
     }
@@ -348,7 +346,8 @@ fn silent_node_is_replaced_though_another_that_was_replaced_has_not_left() {
     let Seen::Known(status) = &mut seen.database else { panic!("a database that answers") };
     let map = Arc::make_mut(&mut status.map);
     let mut record = map.live_shards().find(|s| s.descriptor.shard != ShardId::SYSTEM).unwrap().clone();
-    record.target[0] = NodeId(4);
+    let at = record.target.iter().position(|node| *node == NodeId(2)).unwrap_or(0);
+    record.target[at] = NodeId(4);
     map.put_shard(record);
     let plan = |bug: Option<Planted>| {
         plant(bug);

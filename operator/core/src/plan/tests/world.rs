@@ -1,7 +1,7 @@
 //! A world that does what a plan says: slots, nodes that join, and a real system state whose shards move as it is told.
 //! It panics if it is asked for what would lose data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub(super) struct World {
     volumes_made: usize,
     /// The slot of a node that nobody has heard of lately.
     pub(super) silent: Option<String>,
+    /// Others of the kind.
+    pub(super) silent_too: BTreeSet<String>,
     /// True if the database does not answer.
     pub(super) unreachable: bool,
     /// The format level that the nodes' release has.
@@ -79,6 +81,7 @@ impl World {
             volumes,
             volumes_made,
             silent,
+            silent_too: BTreeSet::new(),
             unreachable: false,
             release: FormatLevel::TOMBSTONES,
             older: None,
@@ -128,6 +131,14 @@ impl World {
             }
             (database, _) => database,
         };
+        let database = match database {
+            Seen::Known(mut status) => {
+                let unheard = self.unheard();
+                status.nodes.retain(|(report, _)| !unheard.contains(&report.node));
+                Seen::Known(status)
+            }
+            database => database,
+        };
         let database = if self.unreachable { Seen::Unknown("nobody answers".to_owned()) } else { database };
         let now = Time(Timestamp::from_second(self.clock + self.wall_error).unwrap());
         let status = DistributedDatabaseStatus {
@@ -141,6 +152,32 @@ impl World {
         let mut seen = Observed { slots, database, ..Observed::kept_by(status, now) };
         self.history.clone().look(&self.resource, &mut seen, self.process_clock());
         seen
+    }
+
+    /// The first nodes that joined from the slots that are silent.
+    pub(super) fn unheard(&self) -> BTreeSet<NodeId> {
+        let slots = self.silent.iter().chain(&self.silent_too);
+        let first = |slot: &String| {
+            self.nodes().find(|n| self.slots.get(slot).is_some_and(|s| s.address == n.address)).map(|n| n.id)
+        };
+        slots.filter_map(first).collect()
+    }
+
+    /// The steward's part, where it does what it does: no shard changes while a node that it is bound for is not heard.
+    pub(super) fn move_heard(&mut self) {
+        let unheard = self.unheard();
+        let Some(state) = &self.state else { return };
+        let bound = |s: &ShardRecord| s.target.iter().any(|n| unheard.contains(n));
+        let is_due = |s: &&ShardRecord| s.descriptor.shard != ShardId::SYSTEM && !s.is_settled() && !bound(s);
+        let due: Vec<ShardRecord> = state.map().shards.values().filter(is_due).cloned().collect();
+        for record in due {
+            let target = record.target.clone();
+            bring(self.state.as_mut().unwrap(), &record, &target, None);
+        }
+    }
+
+    pub(super) fn volume(&mut self, slot: &str) -> &mut SlotVolume {
+        &mut self.slots.get_mut(slot).expect("a slot").volume
     }
 
     fn process_clock(&self) -> Duration {

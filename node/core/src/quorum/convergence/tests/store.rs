@@ -194,7 +194,8 @@ impl Store {
     /// A hint for a copy is lost: all must be compared with it.
     pub(super) fn lost(&mut self, to: ReplicaId) {
         let record = record(Version(1), 0, b"v");
-        let kept = self.hints.keep(to, b"k", &record, Generation(0), &self.engine).expect("it is in memory");
+        let kept =
+            self.hints.keep(to, [(&b"k"[..], record.clone())], Generation(0), &self.engine).expect("it is in memory");
         self.engine.write(kept).expect("it is in memory");
         let turn = self.hints.turn(to, b"", Generation(1), Version(0), &self.engine).expect("it is in memory");
         self.engine.write(turn.writes).expect("it is in memory");

@@ -269,7 +269,10 @@ impl World {
     pub(super) fn lose_a_hint(&mut self, copy: usize, to: ReplicaId) {
         let store = &mut self.members[copy].store;
         let record = record(Version(1), 0, b"v");
-        let kept = store.hints.keep(to, &key(0), &record, Generation(0), &store.engine).expect("it is in memory");
+        let kept = store
+            .hints
+            .keep(to, [(&key(0)[..], record.clone())], Generation(0), &store.engine)
+            .expect("it is in memory");
         store.engine.write(kept).expect("it is in memory");
         let turn = store.hints.turn(to, b"", Generation(1), Version(0), &store.engine).expect("it is in memory");
         store.engine.write(turn.writes).expect("it is in memory");

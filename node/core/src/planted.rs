@@ -58,7 +58,7 @@ with_bugs_of_quorum_tables! {
     /// Records within records are read before it is seen that they cannot be: as deep as a peer likes.
     SiblingsOfSiblingsRead by test("src/record/tests.rs", "siblings_of_siblings_that_are_read_are_noticed"),
     /// What a newer release wrote counts as damage: its store would be given up.
-    NewerTakenForDamage by test("tests/cluster/newer.rs", "a_newer_store_that_is_taken_for_damaged_is_caught"),
+    NewerTakenForDamage by seeds(100),
 
     // Leases and reads.
     /// The lease is longer than the time for which followers vote for nobody else.

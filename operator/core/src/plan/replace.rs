@@ -325,10 +325,11 @@ impl Scene<'_> {
         place.volume.set_aside || (place.volume.id.as_ref() != volume && !serves)
     }
 
-    /// True if nothing but shards whose loss is accepted is on the node.
+    /// True if nothing but shards whose loss is accepted is on the node. One that has none at all leaves at once.
     fn is_given_up(&self, node: NodeId) -> bool {
-        let mut named = self.status.map.shards.values().filter(|s| self.status.map.is_live(s) && s.names(node));
-        named.all(|s| self.is_lost_by_consent(s.descriptor.shard, node))
+        let live = self.status.map.shards.values().filter(|s| self.status.map.is_live(s));
+        let mut named = live.filter(|s| s.names(node)).peekable();
+        named.peek().is_some() && named.all(|s| self.is_lost_by_consent(s.descriptor.shard, node))
     }
 
     /// Who is silent, and since when. Where one was replaced, what was given up stays written down until another has joined.

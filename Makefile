@@ -27,7 +27,7 @@ run: ## The tour: a real database on this machine, real data, every answer check
 	$(if $(STATIC),$(BINARIES),$(TARGET)/$(PROFILE))/skerry tour
 
 # Built to be tried, not to be measured. With STATIC=1 as the images of the scenarios are, so that both are built once.
-run images-e2e: PROFILE = quick
+run programs-e2e images-e2e: PROFILE = quick
 
 .PHONY: test
 test: ## All tests, 500 simulation seeds among them
@@ -128,10 +128,13 @@ images: ## The images of node and operator, as tars in target/images/; no contai
 	$(call image,skerry-node,skerry-node)
 	$(call image,skerry-operator,skerry-operator)
 
+.PHONY: programs-e2e
+programs-e2e:
+	$(BUILD_STATIC) -p skerry -p skerry-node -p skerry-operator -p skerry-e2e --bin skerry --bin skerry-node --bin skerry-operator --bin check
+
 .PHONY: images-e2e
 images-e2e: IMAGES = target/images-e2e
-images-e2e:
-	$(BUILD_STATIC) -p skerry -p skerry-node -p skerry-operator -p skerry-e2e --bin skerry --bin skerry-node --bin skerry-operator --bin check
+images-e2e: programs-e2e
 	mkdir -p $(IMAGES)
 	$(call image,skerry-node,skerry-node)
 	$(call image,skerry-operator,skerry-operator)

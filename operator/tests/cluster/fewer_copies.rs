@@ -33,7 +33,7 @@ async fn lost(factor: u32, give_up: fn(&mut Ground, &str)) -> Vec<String> {
     let prepared = World::at_rest(spec(4, 3)).await;
     prepared.change(|ground| ground.edit(&json!({"spec": {"replicationFactor": factor}})));
     let mut lost = Vec::new();
-    for moment in 1..6 {
+    for moment in 1..4 {
         for pod in ["shop-a-0", "shop-c-0"] {
             let world = prepared.fork(None);
             rounds(&world, moment).await;

@@ -9,6 +9,7 @@
 //!
 //! A process whose claim was told to go takes its volume with it: its node is not restarted but replaced, once nothing needs it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -56,8 +57,12 @@ pub(super) fn mend(plan: &mut Plan, slots: &BTreeMap<String, Slot>, victims: &[V
     // A slot that nobody has joined in may wait for those that have: what is written down outlives the steward's silence.
     let is_listed = |name: &String| victims.iter().any(|victim| victim.slot == *name && victim.node.is_some());
     let is_known = |slot: &Slot| status.is_some_and(|s| s.map.nodes.values().any(|node| node.address == slot.address));
-    // Those first that what the spec says now may mend.
-    let next = broken.min_by_key(|(name, slot)| (slot.process.running, !(is_listed(name) || is_known(slot)), *name));
+    // Those first that what the spec says now may mend; of those, who is away for longest: where nobody answers it is not known
+    // whom the database needs, and new nodes cannot join before it does.
+    let next = broken.min_by_key(|(name, slot)| {
+        let is_node = is_listed(name) || is_known(slot);
+        (slot.process.running, !is_node, Reverse(slot.process.down), *name)
+    });
     plan.steps.extend(next.map(|(name, _)| Step::RestartNode { slot: name.clone() }));
 }
 

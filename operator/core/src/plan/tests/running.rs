@@ -417,3 +417,16 @@ fn nobody_is_told_to_leave_before_those_who_come_have_joined() {
     let plan = world.plan();
     assert!(matches!(&plan.steps[..], [Step::Change(AdminChange::Drain(_))]), "{plan:?}");
 }
+
+/// New nodes, which cannot join before the others answer, were started one after the other before those, half a minute for each.
+#[test]
+fn who_is_away_for_longest_is_started_first_where_nobody_answers() {
+    let mut world = World::new(&spec(3, 3, 0, HASH));
+    world.settle();
+    world.unreachable = true;
+    for (slot, seconds) in [("shop-0", 20), ("shop-1", 300), ("shop-2", 40)] {
+        let (running, down) = (Running::Failing, Duration::from_secs(seconds));
+        *world.process(slot) = Process { ready: false, outdated: true, running, down, ..Process::STEADY };
+    }
+    assert_eq!(world.plan().steps, [Step::RestartNode { slot: "shop-1".into() }]);
+}

@@ -322,7 +322,8 @@ impl World {
             }
             Event::Disk { host, full } => {
                 let Some(disk) = self.hosts.get_mut(&host).map(|host| &mut host.is_full) else { return };
-                let full = full.unwrap_or(*disk);
+                // One that was to fill up may have been held up until the faults are over: nobody would make room again.
+                let full = full.unwrap_or(*disk) && self.is_troubled;
                 *disk = full;
                 self.input(host, Input::Disk { full, bytes: 1 << 30 });
             }

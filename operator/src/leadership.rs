@@ -257,9 +257,7 @@ impl Keeper {
         let unchanged = match &seen {
             Some(lease) => {
                 self.missing = None;
-                let unchanged = unchanged(&mut self.seen, lease, looked);
-                // By its own clock it knows better than by when the Lease was written.
-                if self.leads() && holder(lease) == self.config.identity { DURATION } else { unchanged }
+                unchanged(&mut self.seen, lease, looked)
             }
             None => self.away(looked).await,
         };

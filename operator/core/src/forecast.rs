@@ -1,5 +1,6 @@
 //! What would move: every shard placed on the nodes that are to stay, against where its copies are bound for now.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use skerry_core::ids::{NodeId, ShardId, TableId};
@@ -71,18 +72,29 @@ impl Places {
         Self { preferred: self.all.iter().filter(|site| !avoided(site.node)).cloned().collect(), all: self.all }
     }
 
-    /// Where every shard belongs, and the fewest copies that any placement with the same balance would have to move.
-    pub(crate) fn place(&self, wanted: &[Wanted]) -> Result<(BTreeMap<ShardId, Vec<NodeId>>, usize), PlacementError> {
-        let (few, many): (Vec<Wanted>, Vec<Wanted>) =
-            wanted.iter().cloned().partition(|shard| shard.copies <= self.preferred.len());
-        let (mut placed, mut fewest) = (BTreeMap::new(), 0);
-        for (sites, shards) in [(&self.preferred, few), (&self.all, many)] {
-            if !shards.is_empty() {
-                placed.append(&mut place(sites, &shards)?);
-                fewest += lower_bound(sites, &shards)?;
-            }
+    /// Where every shard belongs.
+    pub(crate) fn place(&self, wanted: &[Wanted]) -> Result<BTreeMap<ShardId, Vec<NodeId>>, PlacementError> {
+        let mut placed = BTreeMap::new();
+        for (sites, shards) in self.part(wanted) {
+            placed.append(&mut place(sites, &shards)?);
         }
-        Ok((placed, fewest))
+        Ok(placed)
+    }
+
+    /// The fewest copies that any placement with the same balance would have to move.
+    fn lower_bound(&self, wanted: &[Wanted]) -> Result<usize, PlacementError> {
+        self.part(wanted).into_iter().map(|(sites, shards)| lower_bound(sites, &shards)).sum()
+    }
+
+    /// Which nodes are for which of these shards. Nearly always all of them are for all: of a hundred thousand none is copied.
+    fn part<'a>(&self, wanted: &'a [Wanted]) -> Vec<(&[Site], Cow<'a, [Wanted]>)> {
+        let fits = |shard: &Wanted| shard.copies <= self.preferred.len();
+        if wanted.iter().all(fits) {
+            return vec![(&self.preferred, Cow::Borrowed(wanted))];
+        }
+        let (few, many): (Vec<Wanted>, Vec<Wanted>) = wanted.iter().cloned().partition(fits);
+        let parts = [(&self.preferred[..], few), (&self.all[..], many)];
+        parts.into_iter().filter(|(_, of)| !of.is_empty()).map(|(sites, of)| (sites, Cow::Owned(of))).collect()
     }
 }
 
@@ -98,8 +110,8 @@ pub fn forecast(places: &Places, desired: &Desired, status: &Status) -> Result<F
             current: shard.target.clone(),
         })
         .collect();
-    let (placed, lower_bound) = places.place(&wanted)?;
-    let moves = Moves { lower_bound, ..moves(&placed, &wanted, &places.all, status) };
+    let placed = places.place(&wanted)?;
+    let moves = Moves { lower_bound: places.lower_bound(&wanted)?, ..moves(&placed, &wanted, &places.all, status) };
     Ok(Forecast { placed, moves })
 }
 

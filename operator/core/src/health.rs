@@ -151,8 +151,7 @@ impl ShardNow<'_> {
         let mut all = self.needed();
         if self.is_quorum() {
             for set in &mut all {
-                let (copies, majority) = (set.copies.len(), set.copies.len() / 2 + 1);
-                set.at_least = set.at_least.max(majority).min(copies.saturating_sub(1)).max(1);
+                set.at_least = without_one(set.at_least, set.copies.len());
             }
         }
         all
@@ -164,6 +163,11 @@ impl ShardNow<'_> {
         let at_least = copies.len() / 2 + 1;
         Needed { copies, at_least }
     }
+}
+
+/// So many of a Quorum shard's copies must be left where one is given up; see [`ShardNow::needed_without_one`].
+fn without_one(at_least: usize, copies: usize) -> usize {
+    at_least.max(copies / 2 + 1).min(copies.saturating_sub(1)).max(1)
 }
 
 impl Needed {

@@ -27,7 +27,7 @@ async fn stateful_set_that_is_scaled_by_hand_right_before_it_is_removed_stays_un
     world.check_wanted();
 }
 
-fn delete_claim(ground: &mut Ground, pod: &str) {
+pub fn delete_claim(ground: &mut Ground, pod: &str) {
     ground.note(format!("a person deletes the claim of {pod}"));
     ground.objects.edit(&claim_key(pod), |claim| claim["metadata"]["deletionTimestamp"] = json!(NOT_YET));
 }

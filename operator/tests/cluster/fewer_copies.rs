@@ -4,10 +4,9 @@ use serde_json::json;
 use skerry_core::ids::ShardId;
 use skerry_operator::reconcile::reconcile;
 
-use crate::controllers::claim_key;
+use crate::by_hand::delete_claim;
 use crate::ground::{Ground, NAME, NAMESPACE};
 use crate::scenario::spec;
-use crate::server::NOT_YET;
 use crate::world::World;
 
 /// Shards of tables that nobody leads.
@@ -56,11 +55,6 @@ async fn lost(factor: u32, give_up: fn(&mut Ground, &str)) -> Vec<String> {
 
 fn ask(ground: &mut Ground, pod: &str) {
     ground.edit(&json!({"metadata": {"annotations": {"skerry.io/replace": pod}}}));
-}
-
-fn delete_claim(ground: &mut Ground, pod: &str) {
-    ground.note(format!("a person deletes the claim of {pod}"));
-    ground.objects.edit(&claim_key(pod), |claim| claim["metadata"]["deletionTimestamp"] = json!(NOT_YET));
 }
 
 #[tokio::test]

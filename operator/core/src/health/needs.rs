@@ -8,7 +8,7 @@ use skerry_core::map::{Member, Role};
 use skerry_core::node::Status;
 
 use super::quorum::Lack;
-use super::{Needed, ShardNow, is_on, shards_now};
+use super::{Needed, ShardNow, is_on, shards_now, without_one};
 
 /// A shard that needs a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,10 +79,7 @@ fn is_needed_as_bound(shard: &ShardNow<'_>, node: NodeId, is_up: &impl Fn(NodeId
         *other != node && is_up(*other) && has_all
     };
     let left = |of: &[NodeId]| of.iter().filter(|other| counts(other)).count();
-    let needed = |copies: usize| {
-        let majority = copies / 2 + 1;
-        if shard.is_quorum() { majority.min(copies.saturating_sub(1)).max(1) } else { majority }
-    };
+    let needed = |copies: usize| if shard.is_quorum() { without_one(0, copies) } else { copies / 2 + 1 };
     let assigned: Vec<NodeId> = record.assigned.iter().map(|copy| copy.node).collect();
     let is_short = |bound: &[NodeId]| bound.contains(&node) && left(bound) < needed(bound.len());
     // Its leader has not heard yet that it is turned back, and may have it vote, and one of the others no more.

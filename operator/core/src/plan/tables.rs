@@ -126,7 +126,7 @@ fn create(table: &DesiredTable, places: &Places, status: &Status) -> Result<Admi
     let id = |i: usize| ShardId(u64::MAX - i as u64);
     let copies = table.replication_factor as usize;
     let new = (0..table.starts.len()).map(|i| Wanted { shard: id(i), copies, current: vec![] });
-    let (placed, _) = places.place(&standing.chain(new).collect::<Vec<_>>())?;
+    let placed = places.place(&standing.chain(new).collect::<Vec<_>>())?;
     let shard = |(i, start): (usize, &Bytes)| NewShard {
         start: start.clone(),
         nodes: placed.get(&id(i)).cloned().unwrap_or_default(),
